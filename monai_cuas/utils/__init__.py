@@ -4,5 +4,6 @@
 from __future__ import annotations
 
 from .errors import CUASError, ScanError, user_message
+from .files import replacing
 
-__all__ = ["CUASError", "ScanError", "user_message"]
+__all__ = ["CUASError", "ScanError", "replacing", "user_message"]

@@ -11,7 +11,7 @@ __all__ = ["CUASError", "ScanError", "user_message"]
 
 
 class CUASError(ValueError):
-    """Base of the errors that are the input's fault; the text is one sentence, fit to be shown without a stack trace."""
+    """Base of the errors that are the input's fault; the text is one sentence, fit to be shown without a trace."""
 
 
 class ScanError(CUASError):

@@ -1,0 +1,18 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from .overrides import check_overrides, unknown_ids
+from .setup import install_excepthook, require_writable, setup
+from .workflow import run_config, write_settings
+
+__all__ = [
+    "check_overrides",
+    "install_excepthook",
+    "require_writable",
+    "run_config",
+    "setup",
+    "unknown_ids",
+    "write_settings",
+]

@@ -1,0 +1,108 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Catch a misspelt override: MONAI's runner adds an unknown top-level id to the config and ignores it."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import monai.bundle
+from monai.bundle import ConfigParser
+
+from ..utils import CUASError
+
+__all__ = ["check_overrides", "unknown_ids"]
+
+_RUN_ARGUMENTS = frozenset(inspect.signature(monai.bundle.run).parameters)
+
+
+def _split_arguments(argv: Sequence[str]) -> dict[str, str]:
+    """Read ``--key value`` and ``--key=value`` pairs as python-fire does; positional arguments are skipped."""
+    pairs, position = {}, 0
+    while position < len(argv):
+        argument = argv[position]
+        position += 1
+        if not argument.startswith("--"):
+            continue
+        key, separator, value = argument[2:].partition("=")
+        if not separator and position < len(argv) and not argv[position].startswith("--"):
+            value = argv[position]
+            position += 1
+        pairs[key] = value
+    return pairs
+
+
+def _as_files(value: str) -> list[str]:
+    try:
+        parsed = ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        # fire also takes a list without quotes around its members
+        parsed = [part.strip() for part in value.strip("[]()").split(",")]
+    return [parsed] if isinstance(parsed, str) else [str(part) for part in parsed]
+
+
+def _top_level(key: str) -> str:
+    return re.split(r"#|::", key.lstrip("+"))[0]
+
+
+def unknown_ids(config_files: Sequence[str], overrides: Sequence[str]) -> dict[str, str | None]:
+    """
+    Find overrides that no part of the config would ever read.
+
+    An id is known if one of the bundle's own files defines it, or if anything refers to it by ``@id`` or ``%id``.
+    The first file, and the files beside or below it, are the bundle's own; other files are the user's overlays, whose
+    ids are checked like the overrides of the command line.
+
+    Args:
+        config_files: the files given to the runner, base first.
+        overrides: the keys of the overrides, such as ``train#trainer#max_epochs``.
+
+    Returns:
+        Each unknown id with the closest known one, or None if none is close.
+    """
+    folder = os.path.dirname(os.path.abspath(config_files[0]))
+    own = [f for f in config_files if os.path.abspath(f).startswith(folder + os.sep)]
+    known = {_top_level(key) for f in own for key in ConfigParser.load_config_file(f)}
+    foreign = [f for f in config_files if f not in own]
+    asked = [*overrides, *(key for f in foreign for key in ConfigParser.load_config_file(f))]
+    text = json.dumps([ConfigParser.load_config_file(f) for f in config_files])
+    known |= set(re.findall(r"[@%]([A-Za-z_]\w*)", text))
+    unknown = dict.fromkeys(_top_level(key) for key in asked if _top_level(key) not in known)
+    return {key: next(iter(difflib.get_close_matches(key, known, n=1)), None) for key in unknown}
+
+
+def check_overrides(argv: Sequence[str] | None = None) -> None:
+    """
+    Refuse overrides of ``python -m monai.bundle run`` that would be ignored in silence.
+
+    Args:
+        argv: the command line, ``sys.argv`` by default. Anything but MONAI's bundle runner passes unchecked: there the
+            overrides are Python keyword arguments, out of this function's sight.
+
+    Raises:
+        CUASError: naming each unknown id and the closest known one.
+    """
+    argv = sys.argv if argv is None else argv
+    if not argv or os.path.join("monai", "bundle") not in argv[0] or "run" not in argv[1:2]:
+        return
+    pairs: dict[str, Any] = _split_arguments(argv[2:])
+    if "args_file" in pairs:
+        pairs = {**ConfigParser.load_config_file(pairs["args_file"]), **pairs}
+    files = pairs.get("config_file", [])
+    files = _as_files(files) if isinstance(files, str) else list(files)
+    unknown = unknown_ids(files, [key for key in pairs if key not in _RUN_ARGUMENTS]) if files else {}
+    if unknown:
+        hints = [f"'{key}'" + (f" (did you mean '{near}'?)" if near else "") for key, near in unknown.items()]
+        raise CUASError(
+            f"The config has no id {', '.join(hints)}, so this override would do nothing; "
+            f"the ids are the top-level keys of {', '.join(files)}."
+        )

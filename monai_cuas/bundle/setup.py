@@ -1,0 +1,69 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What every config of the bundle runs first."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from types import TracebackType
+
+from monai.utils import set_determinism
+
+from ..utils import CUASError, user_message
+from .overrides import check_overrides
+
+__all__ = ["install_excepthook", "require_writable", "setup"]
+
+
+def install_excepthook() -> None:
+    """Let the command line show the one sentence of a :class:`CUASError` instead of a stack trace; exit code 1."""
+
+    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        message = user_message(error)
+        if message is None:
+            sys.__excepthook__(kind, error, trace)
+        else:
+            print(f"monai_cuas: error: {message}", file=sys.stderr)
+
+    sys.excepthook = show
+
+
+def require_writable(folder: str | os.PathLike) -> str:
+    """
+    Make ``folder`` if needed and check that files can be written into it.
+
+    Raises:
+        CUASError: if it cannot be made or written to.
+    """
+    path = os.fspath(folder)
+    try:
+        os.makedirs(path, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise CUASError(
+            f"{path}: cannot write to this folder ({error.strerror}); choose another one with --output_dir."
+        ) from error
+    return path
+
+
+def setup(seed: int | None = None, output_dir: str | os.PathLike | None = None) -> None:
+    """
+    Prepare a run of the bundle: error messages, override check, output folder, determinism.
+
+    Args:
+        seed: seeds Python, NumPy and PyTorch; None leaves them alone.
+        output_dir: made if needed; None if the run writes nothing.
+
+    Raises:
+        CUASError: for a misspelt override or a folder that cannot be written.
+    """
+    install_excepthook()
+    check_overrides()
+    if output_dir is not None:
+        require_writable(output_dir)
+    if seed is not None:
+        set_determinism(seed=seed)

@@ -1,0 +1,39 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What MONAI's trainer and evaluator need to know about slices with a brain mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.engines import PrepareBatch
+
+__all__ = ["PrepareBatchMasked"]
+
+
+class PrepareBatchMasked(PrepareBatch):
+    """
+    Hand the image to the network and the brain mask to the loss.
+
+    The mask takes the place that a label has in supervised training: normal scans have none.
+
+    Args:
+        image_key: key of the image, (N, C, H, W).
+        mask_key: key of the brain mask, (N, 1, H, W).
+    """
+
+    def __init__(self, image_key: str = "image", mask_key: str = "brain_mask") -> None:
+        self.image_key, self.mask_key = image_key, mask_key
+
+    def __call__(
+        self,
+        batchdata: dict[str, torch.Tensor],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        image = batchdata[self.image_key].to(device=device, non_blocking=non_blocking, **kwargs)
+        mask = batchdata[self.mask_key].to(device=device, non_blocking=non_blocking, **kwargs)
+        return image, mask
