@@ -1,0 +1,214 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Thresholds from normal scans alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Sequence
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data import TolerantDataset
+from ..inferers import CalibratedInferer, unwrap
+from ..metrics import top_fraction_mean
+from ..utils import CUASError, replacing
+from .scoring import score_scans
+
+__all__ = ["calibrate", "conformal_quantile"]
+
+logger = logging.getLogger(__name__)
+
+# a rate needs this many expected healthy voxels above its threshold: with fewer, the threshold is a matter of chance
+_MIN_EXCEEDING = 100
+
+
+def conformal_quantile(values: np.ndarray, rate: float) -> float:
+    """
+    Threshold that a further exchangeable value exceeds with a probability of at most ``rate``.
+
+    The k-th smallest of n values with k = ceil((n + 1)(1 - rate)) (split conformal prediction; Vovk et al. 2005).
+
+    Args:
+        values: sorted in ascending order, (n,).
+        rate: in (0, 1).
+
+    Returns:
+        The threshold; NaN if n values cannot support the rate (k > n).
+    """
+    position = math.ceil((len(values) + 1) * (1 - rate))
+    return float(values[position - 1]) if 0 < position <= len(values) else float("nan")
+
+
+class _VoxelSample:
+    """Brain voxels' scores of the calibration scans: a seeded sample of each scan, and figures of the whole."""
+
+    def __init__(self, max_voxels_per_scan: int, seed: int) -> None:
+        self.limit, self.generator = max_voxels_per_scan, np.random.default_rng(seed)
+        self.values: list[np.ndarray] = []
+        self.names: list[str] = []
+        self.scan_scores: list[float] = []
+
+    def add(self, name: str, anomaly: torch.Tensor, brain: torch.Tensor) -> None:
+        scores = np.asarray(anomaly, dtype=np.float32)[np.asarray(brain, dtype=bool)]
+        self.names.append(name)
+        self.scan_scores.append(top_fraction_mean(scores))
+        if len(scores) > self.limit:
+            scores = self.generator.choice(scores, self.limit, replace=False)
+        self.values.append(scores)
+
+    def sorted(self) -> np.ndarray:
+        return np.sort(np.concatenate(self.values))
+
+    def exceedance(self, threshold: float) -> list[float]:
+        return [float((scores >= threshold).mean()) for scores in self.values]
+
+
+def _collect(
+    network: torch.nn.Module,
+    dataset: TolerantDataset,
+    inferer: CalibratedInferer,
+    postprocessing: Callable,
+    device: torch.device | str,
+    sample: _VoxelSample,
+    desc: str,
+) -> _VoxelSample:
+    for item, maps in score_scans(dataset, network, {"map": inferer}, postprocessing, device, desc):
+        name = str(item.get("name", item.get("subject", len(sample.names))))
+        sample.add(name, maps["map"], item["brain_mask"][0])
+    return sample
+
+
+def _thresholds(values: np.ndarray, rates: Sequence[float]) -> np.ndarray:
+    return np.array(
+        [conformal_quantile(values, r) if len(values) * min(r, 1 - r) >= _MIN_EXCEEDING else math.nan for r in rates]
+    )
+
+
+def _relevel(thresholds: np.ndarray, rates: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """
+    Move the raw thresholds so that the rates hold for the final map.
+
+    The score is formed before the map is resampled to the native grid and smoothed, which moves its tail a little: a
+    score of -log10(rate) is then exceeded at a somewhat other rate. ``values`` are scores of the final map; the score
+    that is really exceeded at each rate is carried back through the calibration to the raw map.
+    """
+    known = ~np.isnan(thresholds)
+    scores = -np.log10(rates)
+    measured = _thresholds(values, rates)
+    moved = thresholds.copy()
+    tail = known & ~np.isnan(measured) & (rates <= 0.5)
+    # linear beyond the outermost knots, as the calibration itself is
+    x, y = thresholds[known], scores[known]
+    slope = (x[-1] - x[-2]) / (y[-1] - y[-2]) if len(x) > 1 else 0.0
+    raw = np.interp(measured[tail], y, x) + np.maximum(measured[tail] - y[-1], 0.0) * slope
+    moved[tail] = raw
+    moved[known] = np.maximum.accumulate(moved[known])
+    return moved
+
+
+def _report(sample: _VoxelSample, calibration: Any, network: Any, failed: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    rates, thresholds = calibration.rates.tolist(), calibration.thresholds.tolist()
+    supported = {f"{r:g}": t for r, t in zip(rates, thresholds) if not math.isnan(t)}
+    realised = {r: sample.exceedance(-math.log10(float(r))) for r in supported if float(r) <= 0.05}
+    scan_scores = np.array(sample.scan_scores)
+    return {
+        "meaning": "threshold on the raw map that healthy brain voxels, pooled over the calibration scans, exceed at "
+        "the stated rate; the anomaly map shows -log10 of that rate",
+        "n_scans": len(sample.names),
+        "n_voxels": int(sum(map(len, sample.values))),
+        "thresholds": supported,
+        "percentile_recipe": {"percentile": 99, "threshold": supported.get("0.01")},
+        "unsupported_rates": [r for r, t in zip(rates, thresholds) if math.isnan(t)],
+        "realised_rate_on_calibration_scans": {
+            r: {"mean": float(np.mean(v)), "max": float(np.max(v)), "by_scan": dict(zip(sample.names, v))}
+            for r, v in realised.items()
+        },
+        "scan_scores": {
+            "by_scan": dict(zip(sample.names, sample.scan_scores)),
+            "quantiles": {f"{q:g}": float(np.quantile(scan_scores, q)) for q in (0.5, 0.9, 0.95, 1.0)},
+        },
+        "intensity_landmarks": unwrap(network).standardize.landmarks.tolist(),
+        "failed": [list(pair) for pair in failed],
+    }
+
+
+def calibrate(
+    network: torch.nn.Module,
+    datalist: Sequence[dict[str, Any]],
+    preprocessing: Callable,
+    inferer: CalibratedInferer,
+    postprocessing: Callable,
+    device: torch.device | str = "cpu",
+    output_json: str | None = None,
+    min_scans: int = 3,
+    max_voxels_per_scan: int = 500_000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """
+    Fit the calibration of a method on held-out normal scans.
+
+    The rates are of brain voxels pooled over scans, on each scan's own grid, behind the whole of the postprocessing; a
+    single scan may lie above or below. Two passes: the first sets the thresholds from raw maps, the second corrects
+    them for what resampling and smoothing do to the calibrated map.
+
+    Args:
+        network: the trained network; its calibration is set in place unless the inferer has its own.
+        datalist: normal scans that took no part in training.
+        preprocessing: the one of inference.
+        inferer: the method.
+        postprocessing: the one of inference, without the threshold (leaves "anomaly").
+        device: where the network runs.
+        output_json: readable report; None writes none.
+        min_scans: fewer good scans than this are refused.
+        max_voxels_per_scan: of a larger scan, a random sample of this size is used.
+        seed: of that sample.
+
+    Returns:
+        The report: thresholds by rate, rates that could not be supported, realised rates, scores of the scans.
+
+    Raises:
+        CUASError: if there are too few scans or voxels for any rate.
+    """
+    dataset = TolerantDataset(datalist, preprocessing)
+    raw = copy(inferer)
+    raw.raw = True
+    calibration = inferer.calibration_of(network)
+    sample = _collect(
+        network, dataset, raw, postprocessing, device, _VoxelSample(max_voxels_per_scan, seed), "calibrating (1/2)"
+    )
+    if len(sample.names) < min_scans:
+        raise CUASError(
+            f"{len(sample.names)} of {len(datalist)} normal scans could be used for calibration, at least {min_scans} "
+            "are needed; add normal scans that were not trained on to the calibration list."
+        )
+    rates = np.array(calibration.rates.tolist())
+    thresholds = _thresholds(sample.sorted(), rates)
+    if np.isnan(thresholds[rates < 0.5]).all():
+        raise CUASError(
+            f"The {len(sample.names)} calibration scans hold too few brain voxels for any of the rates; add more."
+        )
+    calibration.set_(torch.as_tensor(thresholds))
+    dataset = TolerantDataset(datalist, preprocessing)
+    sample = _collect(
+        network, dataset, inferer, postprocessing, device, _VoxelSample(max_voxels_per_scan, seed), "calibrating (2/2)"
+    )
+    calibration.set_(torch.as_tensor(_relevel(thresholds, rates, sample.sorted())))
+    report = _report(sample, calibration, network, dataset.failed)
+    if report["unsupported_rates"]:
+        logger.warning(
+            "%d normal scans are too few for the rates %s; they stay without a threshold.",
+            report["n_scans"],
+            report["unsupported_rates"],
+        )
+    if output_json is not None:
+        with replacing(output_json) as temporary:
+            Path(temporary).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return report

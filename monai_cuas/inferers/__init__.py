@@ -1,0 +1,20 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from .inferer import (
+    CalibratedInferer,
+    HistogramEqualizationInferer,
+    StandardizedIntensityInferer,
+    TrainingOutputInferer,
+    unwrap,
+)
+
+__all__ = [
+    "CalibratedInferer",
+    "HistogramEqualizationInferer",
+    "StandardizedIntensityInferer",
+    "TrainingOutputInferer",
+    "unwrap",
+]

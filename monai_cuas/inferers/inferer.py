@@ -1,0 +1,150 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""From a preprocessed volume to an anomaly map of the same shape; the baselines are inferers like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from monai.inferers import Inferer
+from monai.utils import convert_to_tensor
+from skimage.exposure import equalize_hist
+
+from ..networks.layers import ScoreCalibration
+
+__all__ = [
+    "CalibratedInferer",
+    "HistogramEqualizationInferer",
+    "StandardizedIntensityInferer",
+    "TrainingOutputInferer",
+    "unwrap",
+]
+
+
+def unwrap(network: Any) -> Any:
+    """Return the network inside a (Distributed)DataParallel wrapper, or the network itself."""
+    return getattr(network, "module", network)
+
+
+def _plain(inputs: torch.Tensor) -> torch.Tensor:
+    return convert_to_tensor(inputs, track_meta=False)  # type: ignore[return-value]
+
+
+class TrainingOutputInferer(Inferer):
+    """Give what the losses need (reconstruction, latent, attention) without sampling, for the loss on held-out scans."""
+
+    def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
+        """
+        Args:
+            inputs: slices, (N, C, H, W), foreground-quantile coordinates.
+            network: an ``AttentionVAE``, wrapped for distributed training or not.
+
+        Returns:
+            The dictionary of ``AttentionVAE.forward_train``.
+        """
+        return unwrap(network).forward_train(inputs, *args, **kwargs)
+
+
+class CalibratedInferer(Inferer):
+    """
+    Turn the map of another inferer into the anomaly score: -log10 of the healthy exceedance rate.
+
+    A score of 2 says that one healthy brain voxel in a hundred (10^-2) has as high a value. So a threshold for a stated
+    rate is the literal number -log10(rate), and maps of different methods can be compared on one scale.
+
+    Args:
+        inferer: gives the raw map, (B, 1, X, Y, Z), from (inputs, network).
+        calibration: the method's own calibration; None takes the one that travels with the network's weights.
+        raw: True gives the raw map, as calibration itself needs it.
+    """
+
+    def __init__(self, inferer: Inferer, calibration: ScoreCalibration | None = None, raw: bool = False) -> None:
+        super().__init__()
+        self.inferer, self.calibration, self.raw = inferer, calibration, raw
+
+    def calibration_of(self, network: Any) -> Any:
+        """Return the calibration in use; a TorchScript network's works as well."""
+        return unwrap(network).calibration if self.calibration is None else self.calibration
+
+    def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
+        """
+        Args:
+            inputs: volume, (B, C, X, Y, Z), foreground-quantile coordinates.
+            network: gives the attention map of slices.
+
+        Returns:
+            Map of shape (B, 1, X, Y, Z), >= 0 unless ``raw``.
+        """
+        attention = self.inferer(inputs, network, *args, **kwargs)
+        return attention if self.raw else self.calibration_of(network)(attention)
+
+
+class StandardizedIntensityInferer(Inferer):
+    """
+    Baseline: the standardised intensity itself is the anomaly map (bright is suspicious).
+
+    Args:
+        two_sided: the distance from the scan's own median in place of the intensity, so that dark counts too.
+    """
+
+    def __init__(self, two_sided: bool = False) -> None:
+        super().__init__()
+        self.two_sided = two_sided
+
+    def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """
+        Args:
+            inputs: volume, (B, C, X, Y, Z), foreground-quantile coordinates, background 0.
+            network: its standardisation is used; nothing else of it.
+
+        Returns:
+            Mean over the channels of the standardised intensity, (B, 1, X, Y, Z), in [0, 1]; background 0.
+        """
+        image = unwrap(network).standardize(_plain(inputs)).mean(dim=1, keepdim=True)
+        if not self.two_sided:
+            return image
+        brain = _plain(inputs).amax(dim=1, keepdim=True) > 0
+        return torch.stack([self._distance(volume, mask) for volume, mask in zip(image, brain)])
+
+    @staticmethod
+    def _distance(volume: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        if not mask.any():
+            return torch.zeros_like(volume)
+        return torch.where(mask, (volume - volume[mask].median()).abs(), 0.0)
+
+
+class HistogramEqualizationInferer(StandardizedIntensityInferer):
+    """
+    Baseline: histogram equalisation of the standardised intensity within the brain, scikit-image's ``equalize_hist``.
+
+    Args:
+        bins: number of bins of the histogram.
+    """
+
+    def __init__(self, bins: int = 256) -> None:
+        super().__init__()
+        self.bins = bins
+
+    def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """
+        Args:
+            inputs: volume, (B, C, X, Y, Z), foreground-quantile coordinates, background 0.
+            network: its standardisation is used; nothing else of it.
+
+        Returns:
+            Equalised intensity, (B, 1, X, Y, Z), in [0, 1]; background 0.
+        """
+        image = super().__call__(inputs, network)
+        return torch.stack([self._equalize(volume) for volume in image])
+
+    def _equalize(self, volume: torch.Tensor) -> torch.Tensor:
+        array = volume.cpu().numpy()
+        mask = array > 0
+        if not mask.any():
+            return torch.zeros_like(volume)
+        equalized = np.where(mask, equalize_hist(array, nbins=self.bins, mask=mask), 0.0)
+        return torch.as_tensor(equalized, dtype=volume.dtype, device=volume.device)

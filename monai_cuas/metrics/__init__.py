@@ -1,0 +1,9 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from .detection import detection_auroc, slice_scores, top_fraction_mean
+from .voxel_ranking import VoxelRankingMetric
+
+__all__ = ["VoxelRankingMetric", "detection_auroc", "slice_scores", "top_fraction_mean"]
