@@ -11,16 +11,17 @@ from scipy.integrate import trapezoid
 
 __all__ = ["VoxelRankingMetric"]
 
-_BITS = 18
+_BITS = 20
 
 
 def _ordered_bins(values: np.ndarray) -> np.ndarray:
     """Map float32 to bin numbers of the same order: the sign, the exponent and the leading bits of the mantissa.
 
     Bit patterns of positive floats are ordered as integers; those of negative ones in reverse. So no range must be
-    known before, and the resolution is relative: 2^-9 with 18 bits.
+    known before, and the resolution is relative: 2^-11 with 20 bits.
     """
-    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    # adding 0.0 turns -0.0 into 0.0, which must tie
+    bits = (np.ascontiguousarray(values, dtype=np.float32) + np.float32(0.0)).view(np.uint32)
     ordered = np.where(bits >> 31 == 1, ~bits, bits | np.uint32(0x80000000))
     return (ordered >> np.uint32(32 - _BITS)).astype(np.int64)
 
@@ -36,7 +37,8 @@ class VoxelRankingMetric(Metric):
     """
     AUROC, average precision (AUPRC) and the oracle's best Dice and IoU, over voxels pooled from all scans.
 
-    The scores go into a histogram of 2^18 bins per class; within a bin (relative width 2^-9) scores count as tied.
+    The scores go into a histogram of at most 2^20 bins per class, of which only the occupied ones are kept; within a
+    bin (relative width 2^-11) scores count as tied.
     Ties are handled as scikit-learn does: one point of the curve for each distinct value. The oracle figures choose
     their threshold on the very scans they are computed on, so they bound what a threshold could reach and are nothing
     a user would get.
@@ -48,8 +50,9 @@ class VoxelRankingMetric(Metric):
 
     def reset(self) -> None:
         """Forget all voxels."""
-        self.positives = np.zeros(1 << _BITS, dtype=np.int64)
-        self.negatives = np.zeros(1 << _BITS, dtype=np.int64)
+        self.bins = np.zeros(0, dtype=np.int64)
+        self.positives = np.zeros(0, dtype=np.int64)
+        self.negatives = np.zeros(0, dtype=np.int64)
 
     def __call__(self, scores: np.ndarray, labels: np.ndarray) -> None:
         """
@@ -67,28 +70,36 @@ class VoxelRankingMetric(Metric):
             raise ValueError(f"scores and labels must have the same shape, got {scores.shape} and {labels.shape}.")
         if np.isnan(scores).any():
             raise ValueError("scores must not be NaN.")
-        bins = _ordered_bins(scores.ravel())
-        total = np.bincount(bins, minlength=1 << _BITS)
-        positive = np.bincount(bins[labels.ravel()], minlength=1 << _BITS)
-        self.positives += positive
-        self.negatives += total - positive
+        found, position = np.unique(_ordered_bins(scores.ravel()), return_inverse=True)
+        positive = np.bincount(position.ravel()[labels.ravel()], minlength=len(found))
+        total = np.bincount(position.ravel(), minlength=len(found))
+        self._merge(found, positive, total - positive)
+
+    def _merge(self, bins: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> None:
+        union = np.union1d(self.bins, bins)
+        old, new = np.searchsorted(union, self.bins), np.searchsorted(union, bins)
+        sums = np.zeros((2, len(union)), dtype=np.int64)
+        sums[:, old] += np.stack([self.positives, self.negatives])
+        sums[:, new] += np.stack([positives, negatives])
+        self.bins, self.positives, self.negatives = union, sums[0], sums[1]
 
     def curve(self) -> dict[str, np.ndarray]:
         """
         Return ``threshold`` (descending), ``tp`` and ``fp``: counts of voxels at or above each threshold.
         """
-        used = np.flatnonzero(self.positives + self.negatives)[::-1]
         return {
-            "threshold": _bin_values(used),
-            "tp": np.cumsum(self.positives[used]),
-            "fp": np.cumsum(self.negatives[used]),
+            "threshold": _bin_values(self.bins[::-1]),
+            "tp": np.cumsum(self.positives[::-1]),
+            "fp": np.cumsum(self.negatives[::-1]),
         }
 
     def aggregate(self) -> dict[str, float]:
         """
+        Compute the figures from the histogram.
+
         Returns:
-            ``auroc``, ``auprc``, ``oracle_dice``, ``oracle_iou``, ``oracle_threshold``, ``prevalence``; NaN where there is no
-            lesion voxel or no other voxel.
+            ``auroc``, ``auprc``, ``oracle_dice``, ``oracle_iou``, ``oracle_threshold``, ``prevalence``; NaN where there
+            is no lesion voxel or no other voxel.
         """
         n_pos, n_neg = int(self.positives.sum()), int(self.negatives.sum())
         names = ("auroc", "auprc", "oracle_dice", "oracle_iou", "oracle_threshold", "prevalence")
