@@ -26,7 +26,7 @@ class StopOnNan:
         Raises:
             CUASError: at the first loss that is not finite.
         """
-        loss = float(engine.state.output["loss"])
+        loss = float(engine.state.output["loss"])  # type: ignore[index]
         if not math.isfinite(loss):
             raise CUASError(
                 f"The training loss became {loss} in epoch {engine.state.epoch}; lower the learning rate "

@@ -31,9 +31,9 @@ class TrainingCheckpoint:
     """
     Write a checkpoint after each epoch and, if asked, load the newest one when training starts.
 
-    Ignite's ``Checkpoint`` with an atomic ``DiskSaver``: MONAI's ``CheckpointSaver`` writes in place, so a process killed
-    while it writes would leave a broken file. The trainer itself (epoch, iteration) is added when the handler is
-    attached, which a config cannot do without a circular reference. Random numbers need no restoring, see
+    Ignite's ``Checkpoint`` with an atomic ``DiskSaver``: MONAI's ``CheckpointSaver`` writes in place, so a process that
+    is killed while it writes would leave a broken file. The trainer itself (epoch, iteration) is added when the
+    handler is attached, which a config cannot do without a circular reference. Random numbers need no restoring, see
     :class:`EpochSeedHandler`.
 
     Args:

@@ -35,7 +35,7 @@ def _plain(inputs: torch.Tensor) -> torch.Tensor:
 
 
 class TrainingOutputInferer(Inferer):
-    """Give what the losses need (reconstruction, latent, attention) without sampling, for the loss on held-out scans."""
+    """Give what the losses need (reconstruction, latent, attention), for the loss on held-out scans; no sampling."""
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
         """

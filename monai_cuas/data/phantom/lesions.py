@@ -156,7 +156,7 @@ def _render(
 
 
 def _push(image: np.ndarray, brain: np.ndarray, shift: np.ndarray | None) -> np.ndarray:
-    """Mass effect: tissue around the lesion is displaced by ``shift`` voxels (3, x, y, z); the brain's outline stays."""
+    """Mass effect: tissue around it is displaced by ``shift`` voxels (3, x, y, z); the brain's outline stays."""
     if shift is None:
         return image
     where = np.indices(image.shape, dtype=np.float32) - shift

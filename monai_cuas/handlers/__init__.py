@@ -1,0 +1,19 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from .best_weights import BestWeightsSaver
+from .epoch_seed import EpochSeedHandler
+from .nan_stop import StopOnNan
+from .progress import EpochProgressBar
+from .training_checkpoint import TrainingCheckpoint, find_checkpoints
+
+__all__ = [
+    "BestWeightsSaver",
+    "EpochProgressBar",
+    "EpochSeedHandler",
+    "StopOnNan",
+    "TrainingCheckpoint",
+    "find_checkpoints",
+]

@@ -1,0 +1,266 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Results of inference on disk: map, mask, picture and one line in a table for each scan."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from ignite.engine import Engine, Events
+from monai.transforms import LoadImage
+from skimage.measure import label as connected_components
+
+from ..metrics import top_fraction_mean
+from ..utils import CUASError, replacing
+from ..visualize.overlay import draw_overlay
+
+__all__ = ["AnomalyResultSaver", "check_writable", "save_nifti", "update_csv"]
+
+_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".dcm")
+
+
+def check_writable(folder: str | os.PathLike) -> Path:
+    """
+    Make the output folder and prove that files can be written into it.
+
+    Raises:
+        CUASError: if not.
+    """
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with replacing(path / "write_test") as temporary:
+            temporary.touch()
+        (path / "write_test").unlink()
+    except OSError as error:
+        reason = error.strerror or "it cannot be written"
+        raise CUASError(f"{path}: {reason}; give an --output_dir that can be written.") from error
+    return path
+
+
+def save_nifti(path: str | os.PathLike, volume: np.ndarray, affine: np.ndarray, dtype: type) -> None:
+    """
+    Write a volume in the grid of its scan, whole or not at all.
+
+    Args:
+        path: ends in .nii.gz.
+        volume: (X, Y, Z).
+        affine: voxel to RAS millimetres; becomes sform and qform.
+        dtype: of the file.
+    """
+    image = nib.Nifti1Image(np.asarray(volume).astype(dtype), np.asarray(affine, dtype=np.float64))
+    image.set_sform(affine, code=1)
+    image.set_qform(affine, code=1)
+    image.header.set_xyzt_units("mm", "sec")
+    with replacing(path) as temporary:
+        nib.save(image, temporary)
+
+
+def update_csv(path: str | os.PathLike, row: Mapping[str, Any], key: str = "name") -> None:
+    """
+    Put one row into a table: the row of the same ``key`` is replaced, the others stay.
+
+    Args:
+        path: CSV file, made if absent.
+        row: values by column.
+        key: column that tells rows apart.
+    """
+    rows: list[dict[str, Any]] = []
+    if os.path.exists(path):
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    text = {k: str(v) for k, v in row.items()}
+    same = [k for k, old in enumerate(rows) if old.get(key) == text[key]]
+    if same:
+        rows[same[0]] = text
+    else:
+        rows.append(text)
+    columns = list(dict.fromkeys([*text, *(c for r in rows for c in r if c is not None)]))
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _volume(value: Any) -> np.ndarray:
+    array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    return array[0] if array.ndim == 4 else array
+
+
+def _first(value: Any) -> Any:
+    while isinstance(value, (list, tuple)) and value:
+        value = value[0]
+    return value
+
+
+class AnomalyResultSaver:
+    """
+    Write what an inference engine found, scan by scan, so that an interrupted run keeps what it had done.
+
+    For each scan, on its own grid: ``<name>_anomaly.nii.gz`` (float32, -log10 of the healthy exceedance rate),
+    ``<name>_mask.nii.gz`` (uint8), ``<name>_overlay.png`` and a row of ``results.csv``. The name is the data list
+    entry's "name", or else the file's name; no other identity is read or written.
+
+    Args:
+        output_dir: folder for the files, made at the start of the run.
+        rate: healthy false-positive rate of the threshold.
+        options: postprocessing options to be stated in the table, such as median filter and smallest component.
+        overlay: False draws no picture.
+        image_key, brain_key, anomaly_key, mask_key: where the engine's batch and output keep the volumes.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike,
+        rate: float = 0.01,
+        options: Mapping[str, Any] | None = None,
+        overlay: bool = True,
+        image_key: str = "image",
+        brain_key: str = "brain_mask",
+        anomaly_key: str = "anomaly",
+        mask_key: str = "pred",
+    ) -> None:
+        if not 0 < rate < 1:
+            raise ValueError(f"rate must lie between 0 and 1, got {rate}.")
+        self.output_dir, self.rate, self.options, self.overlay = Path(output_dir), rate, dict(options or {}), overlay
+        self.image_key, self.brain_key = image_key, brain_key
+        self.anomaly_key, self.mask_key = anomaly_key, mask_key
+        self._written: dict[str, str] = {}
+        self._clock = time.perf_counter()
+
+    def attach(self, engine: Engine) -> None:
+        """Register on an evaluator, after its postprocessing."""
+        engine.add_event_handler(Events.STARTED, self.started)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def started(self, engine: Engine) -> None:
+        """Refuse a folder that cannot be written before any work is done."""
+        check_writable(self.output_dir)
+        self._written.clear()
+        self._clock = time.perf_counter()
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the scans of the iteration that just ended."""
+        batch, output = engine.state.batch, engine.state.output
+        batches = batch if isinstance(batch, (list, tuple)) else [batch]
+        outputs = output if isinstance(output, (list, tuple)) else [output]
+        now = time.perf_counter()
+        seconds = (now - self._clock) / max(len(outputs), 1)
+        for given, made in zip(batches, outputs):
+            self.save({**given, **made}, seconds)
+        self._clock = time.perf_counter()
+
+    def save(self, item: Mapping[str, Any], seconds: float = math.nan) -> dict[str, Any]:
+        """
+        Write the files and the row of one scan.
+
+        Args:
+            item: image (with its metadata), brain mask, anomaly map and mask, each (1, X, Y, Z).
+            seconds: time that the scan took, for the table.
+
+        Returns:
+            The row of the table.
+        """
+        file = self._file(item)
+        name = self._name(item, file)
+        anomaly = np.nan_to_num(_volume(item[self.anomaly_key]).astype(np.float32))
+        mask = _volume(item[self.mask_key]) > 0.5
+        brain = _volume(item[self.brain_key]) > 0
+        affine = self._affine(item)
+        save_nifti(self.output_dir / f"{name}_anomaly.nii.gz", anomaly, affine, np.float32)
+        save_nifti(self.output_dir / f"{name}_mask.nii.gz", mask, affine, np.uint8)
+        row = self._row(name, file, anomaly, mask, brain, affine, seconds)
+        if self.overlay:
+            self._draw(name, file, anomaly, mask, brain, affine, row)
+        update_csv(self.output_dir / "results.csv", row)
+        return row
+
+    def _file(self, item: Mapping[str, Any]) -> str:
+        meta = getattr(item.get(self.image_key), "meta", {})
+        return str(_first(meta.get("filename_or_obj", item.get("file", ""))))
+
+    def _name(self, item: Mapping[str, Any], file: str) -> str:
+        name = str(_first(item.get("name", "")) or "")
+        if not name:
+            name = os.path.basename(file.rstrip("/\\")) or "scan"
+            name = next((name[: -len(s)] for s in _SUFFIXES if name.lower().endswith(s)), name)
+        name = name.replace(os.sep, "_")
+        # two scans of one name in a run must not overwrite one another
+        unique, number = name, 1
+        while self._written.get(unique, file) != file:
+            number += 1
+            unique = f"{name}_{number}"
+        self._written[unique] = file
+        return unique
+
+    def _affine(self, item: Mapping[str, Any]) -> np.ndarray:
+        for key in (self.brain_key, self.anomaly_key):
+            if hasattr(item[key], "affine"):
+                return np.asarray(item[key].affine, dtype=np.float64)
+        return np.eye(4)
+
+    def _row(
+        self,
+        name: str,
+        file: str,
+        anomaly: np.ndarray,
+        mask: np.ndarray,
+        brain: np.ndarray,
+        affine: np.ndarray,
+        seconds: float,
+    ) -> dict[str, Any]:
+        millilitres = abs(np.linalg.det(affine[:3, :3])) / 1000
+        return {
+            "name": name,
+            "file": file,
+            "lesion_volume_ml": round(float(mask.sum() * millilitres), 4),
+            "components": int(connected_components(mask, connectivity=3).max()) if mask.any() else 0,
+            "scan_score": round(top_fraction_mean(anomaly[brain]), 4),
+            "threshold_rate": self.rate,
+            "threshold_score": round(-math.log10(self.rate), 4),
+            "fraction_of_brain": round(float(mask.sum() / max(int(brain.sum()), 1)), 6),
+            "size": "x".join(map(str, anomaly.shape)),
+            "spacing_mm": "x".join(f"{s:g}" for s in np.round(nib.affines.voxel_sizes(affine), 4)),
+            **self.options,
+            "seconds": round(seconds, 2),
+        }
+
+    def _draw(
+        self,
+        name: str,
+        file: str,
+        anomaly: np.ndarray,
+        mask: np.ndarray,
+        brain: np.ndarray,
+        affine: np.ndarray,
+        row: Mapping[str, Any],
+    ) -> None:
+        scan = self._scan(file, anomaly)
+        found = f"{row['lesion_volume_ml']:.1f} ml in {row['components']} component(s)"
+        text = found if mask.any() else "nothing above the threshold"
+        title = f"{name}: {text} (threshold: {self.rate:.2%} of healthy brain voxels)"
+        draw_overlay(
+            self.output_dir / f"{name}_overlay.png", scan, anomaly, mask, brain, affine, row["threshold_score"], title
+        )
+
+    @staticmethod
+    def _scan(file: str, anomaly: np.ndarray) -> np.ndarray:
+        """Read the scan again: the engine's copy is already standardised and cropped."""
+        if file and os.path.exists(file):
+            try:
+                scan = np.asarray(LoadImage(image_only=True)(file), dtype=np.float32)
+            except (RuntimeError, OSError, ValueError):
+                return anomaly
+            scan = scan[..., 0] if scan.ndim == 4 else scan
+            if scan.shape == anomaly.shape:
+                return np.nan_to_num(scan)
+        return anomaly

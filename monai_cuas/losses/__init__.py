@@ -1,0 +1,17 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+from .attention import AttentionEntropyLoss, AttentionSizeLoss, ExtendedLogBarrier, attention_entropy
+from .constrained_vae import ConstrainedVAELoss
+from .elbo import ELBOLoss
+
+__all__ = [
+    "AttentionEntropyLoss",
+    "AttentionSizeLoss",
+    "ConstrainedVAELoss",
+    "ELBOLoss",
+    "ExtendedLogBarrier",
+    "attention_entropy",
+]

@@ -1,0 +1,97 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Constraints on the attention maps of normal scans (Silva-Rodriguez et al. 2022, section 3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+__all__ = ["AttentionEntropyLoss", "AttentionSizeLoss", "ExtendedLogBarrier", "attention_entropy"]
+
+
+def attention_entropy(attention: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """
+    Shannon entropy of the softmax of the attention over brain pixels.
+
+    Args:
+        attention: (N, 1, H, W).
+        mask: brain mask of the same shape.
+
+    Returns:
+        (N,), at most log(n) for n brain pixels, reached by a flat map; 0 for a slice without brain.
+    """
+    inside = mask.flatten(1) > 0
+    logits = attention.flatten(1).float().masked_fill(~inside, -torch.inf)
+    # a slice without brain has no distribution: give it a harmless one, and no part in the sum
+    logits = torch.where(inside.any(dim=1, keepdim=True), logits, 0.0)
+    log_q = logits.log_softmax(dim=1)
+    return -torch.where(inside, log_q.exp() * log_q.masked_fill(~inside, 0.0), 0.0).sum(dim=1)
+
+
+class AttentionEntropyLoss(nn.Module):
+    """AMCons: minus the entropy of the attention over brain pixels, so that minimising it raises the entropy."""
+
+    def forward(self, attention: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the batch's mean of -H; the arguments are those of :func:`attention_entropy`."""
+        return -attention_entropy(attention, mask).mean()
+
+
+class ExtendedLogBarrier(nn.Module):
+    """
+    psi_t(z) = -log(-z)/t for z <= -1/t^2, else t z - log(1/t^2)/t + 1/t (Kervadec et al. 2019).
+
+    Args:
+        t: sharpness; may be raised during training.
+
+    Raises:
+        ValueError: if t is not positive.
+    """
+
+    def __init__(self, t: float = 10.0) -> None:
+        super().__init__()
+        if t <= 0:
+            raise ValueError(f"t must be positive, got {t}.")
+        self.t = t
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        """Return psi_t of each element; z <= 0 is feasible."""
+        bound = -1 / self.t**2
+        barrier = -torch.log(-z.clamp(max=bound)) / self.t
+        linear = self.t * z - math.log(1 / self.t**2) / self.t + 1 / self.t
+        return torch.where(z <= bound, barrier, linear)
+
+
+class AttentionSizeLoss(nn.Module):
+    """
+    GradCAMCons: penalty on z = 1 - p - mean(A) of each slice, the mean over brain pixels.
+
+    Args:
+        p: part of the brain that attention may leave out, in [0, 1).
+        penalty: "barrier" (inequality), "l1" or "l2" (equality ablations), or a callable on z.
+        t: of the barrier.
+
+    Raises:
+        ValueError: for an unknown penalty or p.
+    """
+
+    def __init__(self, p: float = 0.2, penalty: str | Callable = "barrier", t: float = 10.0) -> None:
+        super().__init__()
+        known: dict[str, Callable] = {"barrier": ExtendedLogBarrier(t), "l1": torch.abs, "l2": torch.square}
+        if not 0 <= p < 1 or (isinstance(penalty, str) and penalty not in known):
+            raise ValueError(f"p must be in [0, 1) and penalty one of {list(known)}, got {p} and {penalty}.")
+        self.p, self.penalty = p, known[penalty] if isinstance(penalty, str) else penalty
+
+    def forward(self, attention: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            attention: (N, 1, H, W), in [0, 1].
+            mask: brain mask of the same shape.
+        """
+        inside = (mask > 0).to(attention.dtype)
+        mean = (attention * inside).sum(dim=(1, 2, 3)) / inside.sum(dim=(1, 2, 3)).clamp(min=1)
+        return self.penalty(1 - self.p - mean).mean()

@@ -1,0 +1,57 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Weights files: plain state dicts, written whole or not at all, and checked before they are used."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import nn
+
+from ..utils import ScanError, replacing
+
+__all__ = ["load_weights", "save_weights"]
+
+
+def save_weights(network: nn.Module, path: str | os.PathLike) -> None:
+    """Write the state dict of ``network`` (unwrapped, on the CPU) to ``path`` in one step."""
+    state = getattr(network, "module", network).state_dict()
+    with replacing(path) as temporary:
+        torch.save({key: value.detach().cpu() for key, value in state.items()}, temporary)
+
+
+def load_weights(network: nn.Module, path: str | os.PathLike) -> nn.Module:
+    """
+    Load a state dict, plain or under the key "model" or "network", with ``weights_only=True``.
+
+    Returns:
+        The network.
+
+    Raises:
+        ScanError: if the file is missing, broken, or does not fit the network; one sentence says which.
+    """
+    if not os.path.isfile(path):
+        raise ScanError(path, "there is no such weights file", "train first or give --ckpt_path")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ScanError(path, "this is no readable weights file", "copy it again or train anew") from error
+    for key in ("model", "network"):
+        state = state.get(key, state) if isinstance(state, dict) else state
+    own = network.state_dict()
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ScanError(path, "this file holds no state dict of tensors", "give the model.pt that training wrote")
+    wrong = sorted(own.keys() ^ state.keys()) or [k for k in own if own[k].shape != state[k].shape]
+    if "image_size" in own and "image_size" in state and not torch.equal(own["image_size"].cpu(), state["image_size"]):
+        size, asked = int(state["image_size"][0]), int(own["image_size"][0])
+        raise ScanError(path, f"trained at image_size {size}, the config says {asked}", f"pass --image_size {size}")
+    if wrong:
+        raise ScanError(
+            path,
+            f"the weights do not fit the config's network ({len(wrong)} entries differ, such as {wrong[0]})",
+            "use the settings (channels, layers, latent_size, in_channels) of its training",
+        )
+    network.load_state_dict(state)
+    return network

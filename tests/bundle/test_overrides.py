@@ -1,0 +1,65 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from monai_cuas.bundle import check_overrides, require_writable
+from monai_cuas.utils import CUASError, ScanError, replacing, user_message
+
+
+def _half_written(path) -> None:
+    path.write_text("half")
+    raise FileNotFoundError
+
+
+RUNNER = "/site-packages/monai/bundle/__main__.py"
+
+
+@pytest.fixture
+def config(tmp_path) -> str:
+    path = tmp_path / "configs" / "train.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"epochs": 3, "train": {"max": "@epochs", "extra": "@used_only"}}))
+    return str(path)
+
+
+@pytest.mark.parametrize("override", [["--epochs", "2"], ["--train#max=2"], ["--used_only", "1"], ["--run_id", "x"]])
+def test_known_overrides_pass(config, override):
+    check_overrides([RUNNER, "run", "training", "--config_file", config, *override])
+
+
+@pytest.mark.parametrize("override", [["--epoch", "2"], ["--epoch=2"], ["--epoch#max", "2"]])
+def test_misspelt_override_is_refused_with_a_hint(config, override):
+    with pytest.raises(CUASError, match=r"'epoch' \(did you mean 'epochs'\?\)"):
+        check_overrides([RUNNER, "run", "training", f"--config_file={config}", *override])
+
+
+def test_foreign_overlay_is_checked(config, tmp_path):
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text("epochs: 4\nbatchsize: 2\n")
+    with pytest.raises(CUASError, match="'batchsize'"):
+        check_overrides([RUNNER, "run", "--config_file", f"['{config}','{overlay}']"])
+
+
+def test_other_programs_pass(config):
+    check_overrides(["/usr/bin/pytest", "run", "--config_file", config, "--epoch", "2"])
+
+
+def test_user_message_digs_through_causes():
+    wrapped = RuntimeError("applying transform")
+    wrapped.__cause__ = ScanError("a.nii.gz", "is empty", "leave it out")
+    assert user_message(wrapped) == "a.nii.gz: is empty; leave it out."
+    assert user_message(KeyError("x")) is None
+
+
+def test_files_are_whole_or_absent(tmp_path):
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "a.json") as temporary:
+        _half_written(temporary)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(CUASError, match="cannot write"):
+        require_writable(tmp_path / "file" / "below")

@@ -1,0 +1,68 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import pytest
+import torch
+from ignite.engine import Engine
+
+from monai_cuas.handlers import BestWeightsSaver, EpochSeedHandler, StopOnNan, TrainingCheckpoint, find_checkpoints
+from monai_cuas.utils import CUASError
+
+
+def _train(folder, epochs: int, resume: bool = False, die_in: int | None = None) -> torch.Tensor:
+    """A toy run whose steps depend on random numbers, on the optimiser's state and on the order of epochs."""
+    torch.manual_seed(3)
+    net = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.Adam(net.parameters(), 0.1)
+
+    def step(engine: Engine, batch: torch.Tensor) -> dict:
+        if engine.state.epoch == die_in:
+            raise KeyboardInterrupt
+        optimizer.zero_grad()
+        loss = (net(batch + torch.randn(1)) - 1).square().mean()
+        loss.backward()
+        optimizer.step()
+        return {"loss": loss.detach()}
+
+    trainer = Engine(step)
+    best = BestWeightsSaver(str(folder / "best.pt"), net)
+    EpochSeedHandler(seed=5).attach(trainer)
+    objects = {"network": net, "optimizer": optimizer, "best": best}
+    TrainingCheckpoint(str(folder), objects, resume=resume).attach(trainer)
+    trainer.run([torch.ones(4, 2)] * 3, max_epochs=epochs)
+    return net.weight.detach().clone()
+
+
+def test_a_killed_and_resumed_run_ends_with_the_same_weights(tmp_path):
+    whole = _train(tmp_path / "whole", 4)
+    with pytest.raises(KeyboardInterrupt):
+        _train(tmp_path / "killed", 4, die_in=3)
+    assert len(find_checkpoints(tmp_path / "killed")) == 2
+    assert torch.equal(_train(tmp_path / "killed", 4, resume=True), whole)
+    # not resumed: anew, and the old checkpoints are gone
+    assert not torch.equal(_train(tmp_path / "killed", 1), whole)
+    assert [p.rsplit("_")[-1] for p in find_checkpoints(tmp_path / "killed")] == ["1.pt"]
+
+
+def test_best_weights(tmp_path):
+    net = torch.nn.Linear(1, 1)
+    engine = Engine(lambda *_: None)
+    saver = BestWeightsSaver(str(tmp_path / "best.pt"), net)
+    for epoch, loss in enumerate((3.0, 2.0, 2.5), start=1):
+        engine.state.metrics, engine.state.epoch = {"val_loss": loss}, epoch
+        with torch.no_grad():
+            net.weight.fill_(epoch)
+        saver(engine)
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["weight"].item() == 2
+    other = BestWeightsSaver(str(tmp_path / "best.pt"), net)
+    other.load_state_dict(saver.state_dict())
+    assert (other.best, other.epoch) == (2.0, 2)
+
+
+def test_nan_loss_stops():
+    engine = Engine(lambda *_: {"loss": torch.tensor(float("nan"))})
+    StopOnNan().attach(engine)
+    with pytest.raises(CUASError, match="became nan in epoch 1"):
+        engine.run([0], max_epochs=1)

@@ -1,0 +1,70 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from monai_cuas.losses import AttentionEntropyLoss, AttentionSizeLoss, ExtendedLogBarrier, attention_entropy
+
+
+def test_flat_map_has_entropy_log_n():
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., :3] = 1
+    assert attention_entropy(torch.full((1, 1, 4, 4), 7.0), mask).item() == pytest.approx(math.log(12), abs=1e-5)
+
+
+def test_entropy_by_hand_and_empty_slice():
+    attention = torch.tensor([0.0, math.log(3.0), 50.0]).view(1, 1, 1, 3).repeat(2, 1, 1, 1).requires_grad_()
+    mask = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]).view(2, 1, 1, 3)
+    entropy = attention_entropy(attention, mask)
+    expected = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
+    assert entropy.tolist() == pytest.approx([expected, 0.0], abs=1e-6)
+    entropy.sum().backward()
+    assert torch.isfinite(attention.grad).all()
+    assert attention.grad[0, 0, 0, 2] == 0
+
+
+def test_a_step_on_the_entropy_term_raises_the_entropy():
+    torch.manual_seed(0)
+    attention = torch.randn(2, 1, 6, 6, requires_grad=True)
+    mask = torch.ones_like(attention)
+    before = attention_entropy(attention, mask).mean().item()
+    AttentionEntropyLoss()(attention, mask).backward()
+    after = attention_entropy(attention - 1.0 * attention.grad, mask).mean().item()
+    assert after > before
+
+
+@pytest.mark.parametrize("t", [1.0, 5.0, 10.0, 50.0])
+def test_barrier_and_its_slope_are_continuous(t):
+    barrier, bound = ExtendedLogBarrier(t), -1 / t**2
+    z = torch.tensor([bound * (1 + 1e-9), bound * (1 - 1e-9)], dtype=torch.float64, requires_grad=True)
+    values = barrier(z)
+    assert values[0].item() == pytest.approx(values[1].item(), abs=1e-6)
+    values.sum().backward()
+    assert z.grad.tolist() == pytest.approx([t, t], rel=1e-6)
+
+
+def test_barrier_by_hand():
+    z = torch.tensor([-1.0, -0.5, 0.0, 0.3], dtype=torch.float64, requires_grad=True)
+    t = 2.0
+    linear = [t * v - math.log(1 / t**2) / t + 1 / t for v in (0.0, 0.3)]
+    assert ExtendedLogBarrier(t)(z).tolist() == pytest.approx([0.0, -math.log(0.5) / t, *linear])
+    assert torch.autograd.gradcheck(ExtendedLogBarrier(t), (z,))
+
+
+@pytest.mark.parametrize(("penalty", "expected"), [("l1", 0.3), ("l2", 0.09), (torch.exp, math.exp(0.3))])
+def test_size_penalty_counts_the_brain_alone(penalty, expected):
+    attention = torch.full((1, 1, 2, 2), 0.5)
+    attention[..., 1] = 100.0
+    mask = torch.tensor([[1.0, 0.0], [1.0, 0.0]]).view(1, 1, 2, 2)
+    assert AttentionSizeLoss(p=0.2, penalty=penalty)(attention, mask).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("arguments", [{"p": 1.0}, {"p": -0.1}, {"penalty": "l3"}, {"t": 0.0}])
+def test_bad_arguments(arguments):
+    with pytest.raises(ValueError, match="must be"):
+        AttentionSizeLoss(**arguments)
