@@ -21,7 +21,7 @@ from ..utils import replacing
 
 __all__ = ["choose_slices", "display_slice", "draw_overlay", "draw_panel", "grey_window", "save_figure", "to_ras"]
 
-_SCORE_TICKS = (1.0, 2.0, 3.0)  # healthy rates 10%, 1%, 0.1%
+_SCORE_TICKS = (1.0, 2.0, 3.0, 4.0)  # healthy rates 10%, 1%, 0.1%, 0.01%
 
 
 def to_ras(volume: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, tuple[float, float, float]]:
@@ -56,7 +56,7 @@ def grey_window(scan: np.ndarray, brain: np.ndarray) -> tuple[float, float]:
 
 def choose_slices(mask: np.ndarray, brain: np.ndarray, count: int = 6) -> list[int]:
     """
-    Choose axial slices: the brain's middle nine tenths in ``count`` parts, of each the slice with most of the mask.
+    Choose axial slices: those with enough brain, in ``count`` parts; of each part the slice with most of the mask.
 
     Args:
         mask: (X, Y, Z), what should be seen.
@@ -66,13 +66,11 @@ def choose_slices(mask: np.ndarray, brain: np.ndarray, count: int = 6) -> list[i
     Returns:
         Ascending slice numbers; fewer than ``count`` if the volume has fewer slices.
     """
-    shown = np.flatnonzero(brain.any(axis=(0, 1)))
-    if not len(shown):
-        shown = np.arange(brain.shape[2])
-    margin = len(shown) // 20
+    cover = brain.astype(bool).sum(axis=(0, 1))
+    shown = np.flatnonzero(cover >= 0.2 * cover.max())
     areas = mask.astype(bool).sum(axis=(0, 1))
     chosen = []
-    for part in np.array_split(shown[margin : len(shown) - margin], count):
+    for part in np.array_split(shown, count):
         if len(part):
             best = int(part[np.argmax(areas[part])])
             chosen.append(best if areas[best] else int(part[len(part) // 2]))
@@ -118,7 +116,7 @@ def _letters(axis) -> None:  # type: ignore[no-untyped-def]
 
 def _colour_bar(figure: Figure, artist, axes, norm: Normalize) -> None:  # type: ignore[no-untyped-def]
     bar = figure.colorbar(artist, ax=axes, fraction=0.012, pad=0.01)
-    ticks = sorted({norm.vmin, *(t for t in _SCORE_TICKS if norm.vmin < t <= norm.vmax)})
+    ticks = sorted({norm.vmin, *(t for t in _SCORE_TICKS if norm.vmin < t <= norm.vmax + 1e-6)})
     bar.set_ticks(ticks, labels=[f"1 in {10**t:.0f}" for t in ticks])
     bar.ax.tick_params(colors="white", labelsize=8)
     bar.set_label("as high in healthy brain", color="white", fontsize=8)
