@@ -71,14 +71,16 @@ def sample_field(field: torch.Tensor, points: torch.Tensor, origin: np.ndarray, 
 def _raw_maps() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Grey matter, white matter, brain mask (1 mm, cropped to the brain with 4 voxels of margin) and the origin."""
     if not has_nilearn:
-        raise CUASError("The phantom cohort needs nilearn's ICBM-152 maps; install it: pip install monai_cuas[phantom].")
+        raise CUASError(
+            "The phantom cohort needs the maps of nilearn: pip install monai_cuas[phantom]."
+        )
     images = [
         nilearn_datasets.load_mni152_gm_template(resolution=1),
         nilearn_datasets.load_mni152_wm_template(resolution=1),
         nilearn_datasets.load_mni152_brain_mask(resolution=1),
     ]
     gm, wm, mask = (np.asarray(image.dataobj, dtype=np.float32) for image in images)
-    box = tuple(slice(max(0, s.start - 4), s.stop + 4) for s in ndimage.find_objects(mask > 0.5)[0])
+    box = tuple(slice(max(0, s.start - 4), s.stop + 4) for s in ndimage.find_objects((mask > 0.5).astype(np.uint8))[0])
     origin = images[0].affine[:3, 3] + np.array([s.start for s in box])
     return gm[box], wm[box], mask[box] > 0.5, origin
 
