@@ -238,7 +238,9 @@ def _check(normals: int, lesions: int, contrast: str, seed: int, spacing: float,
         raise CUASError(f"Unknown contrast {contrast!r}; choose one of {', '.join(CONTRASTS)}.")
     unknown = [k for k in kinds if k not in LESION_KINDS]
     if unknown or not kinds:
-        raise CUASError(f"Unknown lesion kinds {', '.join(unknown) or '(none)'}; choose from {', '.join(LESION_KINDS)}.")
+        raise CUASError(
+            f"Unknown lesion kinds {', '.join(unknown) or '(none)'}; choose from {', '.join(LESION_KINDS)}."
+        )
     if lesions < 0:
         raise CUASError(f"The number of lesioned subjects must not be negative, and is {lesions}.")
     if not 1.0 <= spacing <= 6.0:

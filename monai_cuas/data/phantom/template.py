@@ -71,9 +71,7 @@ def sample_field(field: torch.Tensor, points: torch.Tensor, origin: np.ndarray, 
 def _raw_maps() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Grey matter, white matter, brain mask (1 mm, cropped to the brain with 4 voxels of margin) and the origin."""
     if not has_nilearn:
-        raise CUASError(
-            "The phantom cohort needs the maps of nilearn: pip install monai_cuas[phantom]."
-        )
+        raise CUASError("The phantom cohort needs the maps of nilearn: pip install monai_cuas[phantom].")
     images = [
         nilearn_datasets.load_mni152_gm_template(resolution=1),
         nilearn_datasets.load_mni152_wm_template(resolution=1),
