@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data import TolerantDataset
 from ..inferers import CalibratedInferer, unwrap
 from ..metrics import top_fraction_mean
 from ..utils import CUASError, replacing
@@ -73,14 +72,17 @@ class _VoxelSample:
 
 def _collect(
     network: torch.nn.Module,
-    dataset: TolerantDataset,
+    datalist: Sequence[dict[str, Any]],
+    preprocessing: Callable,
     inferer: CalibratedInferer,
     postprocessing: Callable,
     device: torch.device | str,
     sample: _VoxelSample,
     desc: str,
+    failed: list[tuple[str, str]],
 ) -> _VoxelSample:
-    for item, maps in score_scans(dataset, network, {"map": inferer}, postprocessing, device, desc):
+    methods = {"map": inferer}
+    for item, maps in score_scans(datalist, preprocessing, network, methods, postprocessing, device, desc, failed):
         name = str(item.get("name", item.get("subject", len(sample.names))))
         sample.add(name, maps["map"], item["brain_mask"][0])
     return sample
@@ -177,13 +179,17 @@ def calibrate(
     Raises:
         CUASError: if there are too few scans or voxels for any rate.
     """
-    dataset = TolerantDataset(datalist, preprocessing)
+    failed: list[tuple[str, str]] = []
     raw = copy(inferer)
     raw.raw = True
     calibration = inferer.calibration_of(network)
-    sample = _collect(
-        network, dataset, raw, postprocessing, device, _VoxelSample(max_voxels_per_scan, seed), "calibrating (1/2)"
-    )
+
+    def collect(method: CalibratedInferer, desc: str) -> _VoxelSample:
+        failed.clear()
+        empty = _VoxelSample(max_voxels_per_scan, seed)
+        return _collect(network, datalist, preprocessing, method, postprocessing, device, empty, desc, failed)
+
+    sample = collect(raw, "calibrating (1/2)")
     if len(sample.names) < min_scans:
         raise CUASError(
             f"{len(sample.names)} of {len(datalist)} normal scans could be used for calibration, at least {min_scans} "
@@ -191,17 +197,14 @@ def calibrate(
         )
     rates = np.array(calibration.rates.tolist())
     thresholds = _thresholds(sample.sorted(), rates)
-    if np.isnan(thresholds[rates < 0.5]).all():
+    if np.isnan(thresholds[rates < 0.5]).all() or np.isfinite(thresholds).sum() < 2:
         raise CUASError(
             f"The {len(sample.names)} calibration scans hold too few brain voxels for any of the rates; add more."
         )
     calibration.set_(torch.as_tensor(thresholds))
-    dataset = TolerantDataset(datalist, preprocessing)
-    sample = _collect(
-        network, dataset, inferer, postprocessing, device, _VoxelSample(max_voxels_per_scan, seed), "calibrating (2/2)"
-    )
+    sample = collect(inferer, "calibrating (2/2)")
     calibration.set_(torch.as_tensor(_relevel(thresholds, rates, sample.sorted())))
-    report = _report(sample, calibration, network, dataset.failed)
+    report = _report(sample, calibration, network, failed)
     if report["unsupported_rates"]:
         logger.warning(
             "%d normal scans are too few for the rates %s; they stay without a threshold.",

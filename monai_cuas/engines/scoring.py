@@ -5,23 +5,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from monai.data import ThreadBuffer
 from tqdm import tqdm
 
+from ..utils import user_message
+
 __all__ = ["score_scans"]
+
+logger = logging.getLogger(__name__)
+
+
+def _readable(
+    datalist: Sequence[dict[str, Any]], preprocessing: Callable, failed: list[tuple[str, str]]
+) -> Iterator[dict[str, Any]]:
+    """Yield the preprocessed scans; one whose input is at fault is noted and left out."""
+    for entry in datalist:
+        try:
+            item = preprocessing(dict(entry))
+        except Exception as error:
+            message = user_message(error)
+            if message is None:
+                raise
+            failed.append((str(entry.get("image")), message))
+            logger.warning("%s", message)
+            continue
+        yield item
 
 
 def score_scans(
-    dataset: Any,
+    datalist: Sequence[dict[str, Any]],
+    preprocessing: Callable,
     network: torch.nn.Module,
     methods: Mapping[str, Callable],
     postprocessing: Callable,
     device: torch.device | str = "cpu",
     desc: str = "scoring",
+    failed: list[tuple[str, str]] | None = None,
 ) -> Iterator[tuple[dict[str, Any], dict[str, torch.Tensor]]]:
     """
     Yield each scan with the map of each method; every method has the same grid, inverse, mask and smoothing.
@@ -29,19 +53,22 @@ def score_scans(
     A scan is read once for all methods, and the next one is read while the network works on this one.
 
     Args:
-        dataset: a ``TolerantDataset`` over the preprocessing; it keeps the list of scans that failed.
+        datalist: entries of the scans.
+        preprocessing: from an entry to a dictionary with "image", (C, X, Y, Z), and "brain_mask" on the native grid.
         network: in evaluation mode from here on.
         methods: name to inferer, called as inferer(volume (1, C, X, Y, Z), network).
         postprocessing: takes a dictionary with "pred", (1, X, Y, Z), and leaves the map on the native grid in
             "anomaly".
         device: where the network runs.
         desc: text of the progress bar.
+        failed: scans that cannot be used are added as (file, sentence).
 
     Yields:
         The preprocessed item and, by method, the map (X, Y, Z) on the scan's own grid.
     """
     network.to(device).eval()
-    for item in tqdm(ThreadBuffer(dataset, buffer_size=1), total=len(dataset.data), desc=desc, leave=False):
+    scans = _readable(datalist, preprocessing, [] if failed is None else failed)
+    for item in tqdm(ThreadBuffer(scans, buffer_size=1), total=len(datalist), desc=desc, leave=False):
         volume = item["image"].unsqueeze(0).to(device)
         maps = {}
         with torch.no_grad():

@@ -1,0 +1,342 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+How good the maps are, on scans with masks and on normal scans, next to baselines.
+
+Every method goes through the same preprocessing, grid, inverse, brain mask (with the same erosion), smoothing and
+kind of calibration; they differ in the map alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from monai.transforms import LoadImage
+from scipy.ndimage import binary_erosion
+
+from ..inferers import CalibratedInferer, HistogramEqualizationInferer, StandardizedIntensityInferer
+from ..metrics import VoxelRankingMetric, detection_auroc, slice_scores, top_fraction_mean
+from ..networks.layers import ScoreCalibration
+from ..utils import CUASError, ScanError, replacing
+from ..visualize.overlay import display_slice, draw_panel, save_figure, to_ras
+from .calibrator import calibrate
+from .scoring import score_scans
+
+__all__ = ["baselines", "evaluate", "size_bin"]
+
+_COLUMNS = ("auroc", "auprc", "dice_pooled", "dice_mean", "dice_std", "scan_auroc", "slice_auroc", "fpr_normal_mean")
+_ORACLE = ("oracle_dice", "oracle_iou")
+
+
+def baselines() -> dict[str, CalibratedInferer]:
+    """Return the baselines that always stand beside the model, each with a calibration of its own."""
+    raw = {
+        "raw intensity": StandardizedIntensityInferer(),
+        "raw intensity (two-sided)": StandardizedIntensityInferer(two_sided=True),
+        "histogram equalisation": HistogramEqualizationInferer(),
+    }
+    return {name: CalibratedInferer(inferer, ScoreCalibration()) for name, inferer in raw.items()}
+
+
+def size_bin(size_mm: float) -> str:
+    """Return the size group of a lesion, by its equivalent diameter in mm."""
+    for limit, name in ((5, "<5 mm"), (10, "5-10 mm"), (20, "10-20 mm")):
+        if size_mm < limit:
+            return name
+    return ">=20 mm"
+
+
+def _label(entry: Mapping[str, Any], item: Mapping[str, Any]) -> np.ndarray | None:
+    """Read the label on the scan's own grid; None for a normal scan."""
+    file = entry.get("label")
+    if file is None:
+        return None
+    if not os.path.exists(file):
+        raise ScanError(file, "the label file does not exist", "correct the data list")
+    label = np.asarray(LoadImage(image_only=True)(file))
+    label = label[..., 0] if label.ndim == 4 else label
+    if label.shape != tuple(item["brain_mask"].shape[1:]):
+        raise ScanError(file, "the label is not on the grid of its scan", "resample it to the scan")
+    return label > 0
+
+
+class _Method:
+    """What is gathered of one method, scan by scan."""
+
+    def __init__(self, score: float) -> None:
+        self.threshold = score
+        self.ranking: dict[str, VoxelRankingMetric] = {}
+        self.scans: list[dict[str, Any]] = []
+        self.slices: list[tuple[float, bool, str]] = []
+
+    def add(
+        self, name: str, groups: list[str], anomaly: np.ndarray, brain: np.ndarray, label: np.ndarray, axis: int
+    ) -> None:
+        inside = brain.astype(bool)
+        scores, truth = anomaly[inside], label[inside]
+        found = scores >= self.threshold
+        overlap, n_true = int((found & truth).sum()), int(truth.sum())
+        healthy = int((~truth).sum())
+        self.scans.append(
+            {
+                "name": name,
+                "groups": groups,
+                "scan_score": top_fraction_mean(scores),
+                "found": int(found.sum()),
+                "overlap": overlap,
+                "true": n_true,
+                "dice": 2 * overlap / (int(found.sum()) + n_true) if n_true else math.nan,
+                "fpr": float((found & ~truth).sum() / healthy) if healthy else math.nan,
+                "label_outside_brain_mask": int((label & ~inside).sum()),
+            }
+        )
+        if "normal" not in groups:
+            for group in groups:
+                self.ranking.setdefault(group, VoxelRankingMetric())(scores, truth)
+        sick = np.moveaxis(label & inside, axis, 0).any(axis=(1, 2))
+        self.slices += [(v, bool(sick[k]), name) for k, v in slice_scores(anomaly, inside, axis).items()]
+
+    def group(self, group: str) -> dict[str, float]:
+        """Figures of the lesion scans of a group; detection is against all normal scans."""
+        lesion = [s for s in self.scans if group in s["groups"]]
+        normal = [s for s in self.scans if "normal" in s["groups"]]
+        names = {s["name"] for s in lesion + normal}
+        slices = [s for s in self.slices if s[2] in names]
+        dice = np.array([s["dice"] for s in lesion if not math.isnan(s["dice"])])
+        denominator = sum(s["found"] + s["true"] for s in lesion)
+        return {
+            "n_scans": len(lesion),
+            **self.ranking.get(group, VoxelRankingMetric()).aggregate(),
+            "dice_pooled": 2 * sum(s["overlap"] for s in lesion) / denominator if denominator else math.nan,
+            "dice_mean": float(dice.mean()) if len(dice) else math.nan,
+            "dice_std": float(dice.std()) if len(dice) else math.nan,
+            "fpr_outside_label_mean": _mean([s["fpr"] for s in lesion]),
+            "scan_auroc": detection_auroc(
+                [s["scan_score"] for s in lesion + normal], [True] * len(lesion) + [False] * len(normal)
+            ),
+            "slice_auroc": detection_auroc([s[0] for s in slices], [s[1] for s in slices]),
+        }
+
+    def normals(self) -> dict[str, float]:
+        rates = [s["fpr"] for s in self.scans if "normal" in s["groups"]]
+        return {
+            "n_normal": len(rates),
+            "fpr_normal_mean": _mean(rates),
+            "fpr_normal_max": max(rates, default=math.nan),
+        }
+
+    def report(self) -> dict[str, Any]:
+        groups = list(dict.fromkeys(g for s in self.scans for g in s["groups"] if g != "normal"))
+        return {
+            "threshold_score": self.threshold,
+            "groups": {g: {**self.group(g), **(self.normals() if g == "all lesions" else {})} for g in groups}
+            or {"all lesions": self.normals()},
+            "scans": [{**s, "diseased": "normal" not in s["groups"]} for s in self.scans],
+        }
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [v for v in values if not math.isnan(v)]
+    return float(np.mean(known)) if known else math.nan
+
+
+def _groups(entry: Mapping[str, Any], label: np.ndarray | None) -> list[str]:
+    if label is None or not label.any():
+        return ["normal"]
+    groups = ["all lesions"]
+    if entry.get("kind"):
+        groups.append(f"kind: {entry['kind']}")
+    if entry.get("size_mm") is not None:
+        groups.append(f"size: {size_bin(float(entry['size_mm']))}")
+    return groups
+
+
+def _panel_row(item: Mapping[str, Any], title: str, brain: np.ndarray, label: np.ndarray, maps: Mapping) -> dict:
+    """Keep the slice with most lesion of one scan for the picture."""
+    affine = np.asarray(item["brain_mask"].affine)
+    truth, spacing = to_ras(label, affine)
+    index = int(truth.sum(axis=(0, 1)).argmax())
+    file = getattr(item["image"], "meta", {}).get("filename_or_obj", "")
+    scan = np.asarray(LoadImage(image_only=True)(file)) if os.path.exists(str(file)) else brain.astype(np.float32)
+    scan = scan if scan.shape == brain.shape else brain.astype(np.float32)
+
+    def cut(volume: np.ndarray) -> np.ndarray:
+        return display_slice(to_ras(np.asarray(volume), affine)[0], index)
+
+    return {
+        "title": title,
+        "scan": cut(scan),
+        "label": cut(label),
+        "brain": cut(brain),
+        "maps": {name: cut(values) for name, values in maps.items()},
+        "aspect": spacing[1] / spacing[0],
+    }
+
+
+def _ensure_calibrated(
+    methods: Mapping[str, CalibratedInferer], network: Any, normals: Sequence[dict], rate: float, **how: Any
+) -> None:
+    for name, method in methods.items():
+        if not method.calibration_of(network).is_calibrated:
+            if not normals:
+                raise CUASError(
+                    f"The method '{name}' has no calibration and no normal scans are given to calibrate on."
+                )
+            calibrate(network, normals, inferer=method, **how)
+        method.calibration_of(network).require(rate)
+
+
+def evaluate(
+    network: torch.nn.Module,
+    methods: Mapping[str, CalibratedInferer],
+    calibration_list: Sequence[dict[str, Any]],
+    test_list: Sequence[dict[str, Any]],
+    preprocessing: Callable,
+    postprocessing: Callable,
+    output_dir: str | os.PathLike,
+    rate: float = 0.01,
+    device: torch.device | str = "cpu",
+    erode_voxels: int = 0,
+    with_baselines: bool = True,
+    panel_rows: int = 4,
+) -> dict[str, Any]:
+    """
+    Evaluate methods on normal and lesion scans and write the figures.
+
+    Writes evaluation.json, evaluation.csv (method, group, metric, value), evaluation.md, precision_recall.png and
+    panel.png. Voxel figures pool the brain voxels of the lesion scans; false-positive rates are of every normal scan.
+
+    Args:
+        network: the trained network.
+        methods: name to inferer; one without calibration gets it from ``calibration_list``.
+        calibration_list: normal scans, used for the baselines as they were for the model.
+        test_list: normal scans (no label) and lesion scans ("label", optionally "kind" and "size_mm").
+        preprocessing: the one of inference.
+        postprocessing: the one of inference; leaves "anomaly" on the native grid.
+        output_dir: folder for the files.
+        rate: healthy rate of the calibrated threshold.
+        device: where the network runs.
+        erode_voxels: the brain mask of all methods is eroded by this many voxels before anything is counted.
+        with_baselines: False leaves :func:`baselines` out.
+        panel_rows: lesion scans in the picture.
+
+    Returns:
+        The report as written to evaluation.json.
+
+    Raises:
+        CUASError: if nothing can be evaluated.
+    """
+    every = {**methods, **(baselines() if with_baselines else {})}
+    how = {"preprocessing": preprocessing, "postprocessing": postprocessing, "device": device}
+    _ensure_calibrated(every, network, calibration_list, rate, **how)
+    gathered = {name: _Method(-math.log10(rate)) for name in every}
+    failed: list[tuple[str, str]] = []
+    panel: list[dict] = []
+
+    def remember(entry: dict[str, Any]) -> dict[str, Any]:
+        item = dict(preprocessing({k: v for k, v in entry.items() if k != "label"}))
+        return {**item, "entry": entry, "truth": _label(entry, item)}
+
+    for item, maps in score_scans(test_list, remember, network, every, postprocessing, device, "evaluating", failed):
+        brain, truth, entry = np.asarray(item["brain_mask"])[0] > 0, item["truth"], item["entry"]
+        if erode_voxels:
+            brain = binary_erosion(brain, iterations=erode_voxels)
+        groups, name = _groups(entry, truth), str(entry.get("name", entry.get("subject", len(panel))))
+        label = np.zeros(brain.shape, dtype=bool) if truth is None else truth
+        axis = int(np.argmax(nib.io_orientation(np.asarray(item["brain_mask"].affine))[:, 0] == 2))
+        arrays = {m: np.nan_to_num(np.asarray(v, dtype=np.float32)) for m, v in maps.items()}
+        for method, anomaly in arrays.items():
+            gathered[method].add(name, groups, anomaly, brain, label, axis)
+        if truth is not None and truth.any() and len(panel) < panel_rows:
+            panel.append(_panel_row(item, name, brain, label, arrays))
+    if not next(iter(gathered.values())).scans:
+        raise CUASError(f"None of the {len(test_list)} test scans could be evaluated; correct the data list.")
+    report = {
+        "rate": rate,
+        "erode_voxels": erode_voxels,
+        "methods": {name: method.report() for name, method in gathered.items()},
+        "failed": [list(pair) for pair in failed],
+    }
+    _write(Path(output_dir), report)
+    _draw(Path(output_dir), gathered, panel, rate)
+    return report
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write(folder: Path, report: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "evaluation.json") as temporary:
+        temporary.write_text(json.dumps(_plain(report), indent=2) + "\n", encoding="utf-8")
+    with replacing(folder / "evaluation.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["method", "group", "metric", "value"])
+        for method, figures in report["methods"].items():
+            for group, values in figures["groups"].items():
+                writer.writerows([method, group, metric, value] for metric, value in values.items())
+    with replacing(folder / "evaluation.md") as temporary:
+        temporary.write_text(_table(report), encoding="utf-8")
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def _table(report: dict[str, Any]) -> str:
+    columns = (*_COLUMNS, *_ORACLE)
+    lines = [
+        f"Threshold: {report['rate']:.2%} of healthy brain voxels. Columns named oracle choose their threshold on the",
+        "test scans themselves. All methods share grid, brain mask, inverse, smoothing and calibration scans.",
+    ]
+    groups = list(dict.fromkeys(g for m in report["methods"].values() for g in m["groups"]))
+    for group in groups:
+        lines += [
+            "",
+            f"## {group}",
+            "",
+            "| method | n | " + " | ".join(columns) + " |",
+            "|---" * (len(columns) + 2) + "|",
+        ]
+        for name, method in report["methods"].items():
+            values = method["groups"].get(group, {})
+            cells = " | ".join(_cell(values.get(c)) for c in columns)
+            lines.append(f"| {name} | {values.get('n_scans', 0)} | {cells} |")
+    if report["failed"]:
+        lines += ["", "## Not evaluated", "", *(f"- {message}" for _, message in report["failed"])]
+    return "\n".join(lines) + "\n"
+
+
+def _draw(folder: Path, gathered: Mapping[str, _Method], panel: list[dict], rate: float) -> None:
+    if not panel:
+        return
+    draw_panel(folder / "panel.png", panel, list(gathered), rate)
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axis = figure.subplots()
+    for name, method in gathered.items():
+        curve = method.ranking["all lesions"].curve()
+        if not len(curve["tp"]) or not curve["tp"][-1]:
+            continue
+        area = method.ranking["all lesions"].aggregate()["auprc"]
+        precision = curve["tp"] / (curve["tp"] + curve["fp"])
+        axis.plot(curve["tp"] / curve["tp"][-1], precision, label=f"{name}, AUPRC {area:.3f}")
+    axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
+    axis.legend(fontsize=8)
+    save_figure(figure, folder / "precision_recall.png")
