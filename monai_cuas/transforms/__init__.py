@@ -1,0 +1,19 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Transforms: reading and checking scans, preprocessing, postprocessing."""
+
+from __future__ import annotations
+
+from .intensity import *  # noqa: F403
+from .intensity import __all__ as _intensity
+from .io import *  # noqa: F403
+from .io import __all__ as _io
+from .post import *  # noqa: F403
+from .post import __all__ as _post
+from .presets import *  # noqa: F403
+from .presets import __all__ as _presets
+from .spatial import *  # noqa: F403
+from .spatial import __all__ as _spatial
+
+__all__ = [*_intensity, *_io, *_post, *_presets, *_spatial]  # noqa: PLE0604

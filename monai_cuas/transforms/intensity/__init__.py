@@ -1,0 +1,18 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Intensity transforms."""
+
+from __future__ import annotations
+
+from .array import DEFAULT_LEVELS, ForegroundQuantileScale, foreground_quantiles
+from .dictionary import ForegroundQuantileScaleD, ForegroundQuantileScaled, ForegroundQuantileScaleDict
+
+__all__ = [
+    "DEFAULT_LEVELS",
+    "ForegroundQuantileScale",
+    "ForegroundQuantileScaleD",
+    "ForegroundQuantileScaleDict",
+    "ForegroundQuantileScaled",
+    "foreground_quantiles",
+]

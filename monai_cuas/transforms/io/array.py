@@ -1,0 +1,204 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Checks on a loaded scan, and the brain mask that a skull-stripped scan carries in itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from monai.config.type_definitions import NdarrayOrTensor
+from monai.data import MetaTensor
+from monai.transforms import Transform
+from monai.utils import TransformBackends, convert_data_type, convert_to_dst_type
+from scipy import ndimage
+
+from ...utils import ScanError
+
+__all__ = ["BrainMask", "ValidateScan", "background_value", "foreground"]
+
+_BACKGROUND_TOLERANCE = 1e-3
+_MAX_BRAIN_ML = 2300.0
+_MAX_AXIAL_AREA_MM2 = 26000.0
+_MAX_SIDE_CONTACT = 0.15
+_MAX_SATURATED = 0.05
+_MIN_VALUES = 8
+_STRIP = "skull-strip it first (for example with HD-BET or SynthStrip) or, if it is brain only, set allow_unstripped"
+
+
+def _border(volume: np.ndarray) -> np.ndarray:
+    """All voxels on the six faces."""
+    return np.concatenate([np.take(volume, i, axis).ravel() for axis in range(volume.ndim) for i in (0, -1)])
+
+
+def background_value(volume: np.ndarray) -> float:
+    """The most common value on the faces of a volume (X, Y, Z): what skull-stripping left outside the brain."""
+    values, counts = np.unique(_border(volume), return_counts=True)
+    return float(values[counts.argmax()])
+
+
+def foreground(image: np.ndarray) -> np.ndarray:
+    """
+    Voxels that differ from the background in any channel.
+
+    The tolerance, a thousandth of the channel's range, takes up the ringing that resampling leaves.
+
+    Args:
+        image: (C, X, Y, Z).
+
+    Returns:
+        (X, Y, Z) boolean.
+    """
+    out = np.zeros(image.shape[1:], dtype=bool)
+    for channel in image:
+        distance = np.abs(channel - background_value(channel))
+        out |= distance > _BACKGROUND_TOLERANCE * float(distance.max())
+    return out
+
+
+class BrainMask(Transform):
+    """
+    Brain mask of a skull-stripped scan: foreground, its largest connected component, holes filled.
+
+    The background is the most common value on the volume's faces, so it need not be 0, and values inside the brain
+    may be negative or equal to it.
+    """
+
+    backend = [TransformBackends.NUMPY]
+
+    def __call__(self, img: NdarrayOrTensor) -> NdarrayOrTensor:
+        """
+        Args:
+            img: (C, X, Y, Z).
+
+        Returns:
+            (1, X, Y, Z) uint8 of the input's type, on its grid.
+
+        Raises:
+            ValueError: if there is no foreground.
+        """
+        inside = foreground(np.asarray(convert_data_type(img, np.ndarray)[0]))
+        labels, n = ndimage.label(inside, structure=np.ones((3, 3, 3)))
+        if n == 0:
+            raise ValueError("the scan has no foreground.")
+        if n > 1:
+            sizes = np.bincount(labels.ravel())
+            sizes[0] = 0
+            inside = labels == sizes.argmax()
+        mask = _fill_holes(inside)[None].astype(np.uint8)
+        out = convert_to_dst_type(mask, img, dtype=torch.uint8 if isinstance(img, torch.Tensor) else np.uint8)[0]
+        if isinstance(out, MetaTensor):
+            out.applied_operations = []
+        return out
+
+
+def _fill_holes(mask: np.ndarray) -> np.ndarray:
+    """Fill inside the bounding box: filling is slow, and most of a volume is air."""
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    out = mask.copy()
+    out[box] = ndimage.binary_fill_holes(mask[box])
+    return out
+
+
+class ValidateScan(Transform):
+    """
+    Refuse what is not one skull-stripped 3D scan, with a sentence that says what is wrong.
+
+    A head with its skull is known by its size (more than 2300 ml, or an axial slice of more than 260 square
+    centimetres), or by foreground over more than 15% of a lateral, anterior or posterior face of the volume (a nose or
+    an ear cut off, or noise in the air), or by more than 5% of the foreground at the maximum (bone in a windowed CT). The top and the bottom face do not count: short acquisitions cut the brain there.
+
+    Args:
+        allow_unstripped: take scans that look as if they were not skull-stripped.
+    """
+
+    backend = [TransformBackends.NUMPY]
+
+    def __init__(self, allow_unstripped: bool = False) -> None:
+        self.allow_unstripped = allow_unstripped
+
+    def __call__(self, img: NdarrayOrTensor, file: str = "scan", channels: int | None = None) -> NdarrayOrTensor:
+        """
+        Args:
+            img: (C, X, Y, Z).
+            file: name for the messages.
+            channels: number of channels that there must be; None: any.
+
+        Returns:
+            ``img``, untouched.
+
+        Raises:
+            ScanError: if the scan cannot be used.
+        """
+        _check_shape(tuple(img.shape), file, channels)
+        _check_affine(img, file)
+        image = np.asarray(convert_data_type(img, np.ndarray)[0])
+        _check_values(image, file)
+        if not self.allow_unstripped:
+            self._check_stripped(image, img, file)
+        return img
+
+    @staticmethod
+    def _check_stripped(image: np.ndarray, img: NdarrayOrTensor, file: str) -> None:
+        affine = img.affine.numpy() if isinstance(img, MetaTensor) else np.eye(4)
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        # World axis (0 left-right, 1 posterior-anterior, 2 inferior-superior) that each voxel axis mostly follows.
+        world = np.abs(affine[:3, :3] / spacing).argmax(axis=0)
+        inside = foreground(image)
+        contact = (
+            max(float(np.take(inside, i, axis).mean()) for axis in range(3) if world[axis] != 2 for i in (0, -1))
+            if (world != 2).any()
+            else 0.0
+        )
+        if contact > _MAX_SIDE_CONTACT:
+            raise ScanError(file, f"not skull-stripped, as {contact:.0%} of a side face is not background", _STRIP)
+        saturated = max(float((channel[inside] == channel.max()).mean()) for channel in image)
+        if saturated > _MAX_SATURATED:
+            raise ScanError(file, f"not skull-stripped, as {saturated:.0%} of it is saturated like bone in CT", _STRIP)
+        volume = inside.sum() * spacing.prod() / 1000
+        if volume > _MAX_BRAIN_ML:
+            raise ScanError(file, f"not skull-stripped, as {volume:.0f} ml is more than any brain", _STRIP)
+        up = int(np.flatnonzero(world == 2)[0]) if (world == 2).any() else 2
+        in_plane = tuple(axis for axis in range(3) if axis != up)
+        area = inside.sum(axis=in_plane).max() * spacing[list(in_plane)].prod()
+        if area > _MAX_AXIAL_AREA_MM2:
+            raise ScanError(file, f"not skull-stripped, as an axial slice of {area / 100:.0f} cm2 is too large", _STRIP)
+
+
+def _check_shape(shape: tuple[int, ...], file: str, channels: int | None) -> None:
+    spatial = shape[1:]
+    if len(spatial) < 3:
+        raise ScanError(file, f"{len(spatial)}D image of shape {spatial}", "give a 3D volume")
+    if len(spatial) > 3 or (channels is not None and shape[0] != channels):
+        raise ScanError(
+            file, f"not one 3D volume but several (array of shape {shape})", "extract one 3D volume from it"
+        )
+    if min(spatial) < 2:
+        raise ScanError(file, f"a single slice of shape {spatial}", "give a 3D volume of several slices")
+
+
+def _check_affine(img: NdarrayOrTensor, file: str) -> None:
+    if not isinstance(img, MetaTensor):
+        return
+    affine = img.affine.numpy()
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise ScanError(file, "its affine matrix is not invertible", "repair the header or convert the scan again")
+
+
+def _check_values(image: np.ndarray, file: str) -> None:
+    bad = image.size - int(np.isfinite(image).sum())
+    if bad:
+        raise ScanError(
+            file, f"{bad} voxels are NaN or infinite", "set them to the background value or export it again"
+        )
+    for channel in image:
+        low, high = float(channel.min()), float(channel.max())
+        if low == high:
+            what = "all voxels are zero" if low == 0 else f"all voxels have the same value ({low:g})"
+            raise ScanError(file, what, "check how it was exported")
+        distance = np.abs(channel - background_value(channel))
+        inside = channel[distance > _BACKGROUND_TOLERANCE * float(distance.max())]
+        n = len(np.unique(inside[:: max(1, inside.size // 100_000)]))
+        if n < _MIN_VALUES:
+            what = "constant inside the brain" if n == 1 else f"only {n} different values inside the brain"
+            raise ScanError(file, what, "give the scan itself, not a mask or a label map")

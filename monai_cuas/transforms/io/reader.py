@@ -1,0 +1,83 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""NRRD, MetaImage and DICOM series through SimpleITK, for MONAI's LoadImage (its own reader needs the itk package)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from monai.config import PathLike
+from monai.data import ImageReader
+from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
+
+from ...utils import ScanError
+
+__all__ = ["SimpleITKReader"]
+
+_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
+
+
+class SimpleITKReader(ImageReader):
+    """
+    Read volumes with SimpleITK; a folder is taken as one DICOM series. Only geometry goes into the metadata: no
+    DICOM tag, so nothing that identifies a person.
+    """
+
+    def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
+        """True if every name is a folder or has one of the suffixes .nrrd .nhdr .mha .mhd .dcm."""
+        return all(os.path.isdir(f) or str(f).lower().endswith(_SUFFIXES) for f in ensure_tuple(filename))
+
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> list[sitk.Image]:  # type: ignore[override]
+        """One image per path."""
+        return [_read_series(Path(f)) if os.path.isdir(f) else sitk.ReadImage(str(f)) for f in ensure_tuple(data)]
+
+    def get_data(self, img: Sequence[sitk.Image]) -> tuple[np.ndarray, dict]:
+        """Array (X, Y, Z), or (C, X, Y, Z) for several files, and its metadata with the affine in RAS."""
+        arrays = [_array(image) for image in img]
+        affine = _ras_affine(img[0])
+        for image, array in zip(img[1:], arrays[1:]):
+            if array.shape != arrays[0].shape or not np.allclose(_ras_affine(image), affine, atol=1e-3):
+                raise RuntimeError("affine matrix of all images should be the same for channel-wise concatenation.")
+        meta = {
+            MetaKeys.AFFINE: affine,
+            MetaKeys.ORIGINAL_AFFINE: affine.copy(),
+            MetaKeys.SPACE: SpaceKeys.RAS,
+            MetaKeys.SPATIAL_SHAPE: np.asarray(img[0].GetSize()),
+            MetaKeys.ORIGINAL_CHANNEL_DIM: 0
+            if len(arrays) > 1 or arrays[0].ndim > img[0].GetDimension()
+            else "no_channel",
+        }
+        return (np.stack(arrays) if len(arrays) > 1 else arrays[0]), meta
+
+
+def _read_series(folder: Path) -> sitk.Image:
+    """The one DICOM series of a folder."""
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if len(series) != 1:
+        problem = "the folder holds no DICOM series" if not series else f"the folder holds {len(series)} DICOM series"
+        raise ScanError(folder, problem, "give a folder with the files of exactly one series")
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    return reader.Execute()
+
+
+def _array(image: sitk.Image) -> np.ndarray:
+    """SimpleITK counts axes backwards; components (colour, vectors) become leading channels."""
+    return np.ascontiguousarray(sitk.GetArrayFromImage(image).T)
+
+
+def _ras_affine(image: sitk.Image) -> np.ndarray:
+    """Voxel to world matrix; SimpleITK's world is LPS, NIfTI's and MONAI's is RAS."""
+    n = image.GetDimension()
+    direction = np.asarray(image.GetDirection()).reshape(n, n)
+    affine = np.eye(n + 1)
+    affine[:n, :n] = direction * np.asarray(image.GetSpacing())
+    affine[:n, n] = image.GetOrigin()
+    affine[:2] *= -1
+    return affine

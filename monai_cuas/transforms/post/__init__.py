@@ -1,0 +1,27 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Transforms of the anomaly map on the scan's own grid."""
+
+from __future__ import annotations
+
+from .array import MaskAnomaly, ThresholdAnomaly
+from .dictionary import (
+    MaskAnomalyD,
+    MaskAnomalyd,
+    MaskAnomalyDict,
+    ThresholdAnomalyD,
+    ThresholdAnomalyd,
+    ThresholdAnomalyDict,
+)
+
+__all__ = [
+    "MaskAnomaly",
+    "MaskAnomalyD",
+    "MaskAnomalyDict",
+    "MaskAnomalyd",
+    "ThresholdAnomaly",
+    "ThresholdAnomalyD",
+    "ThresholdAnomalyDict",
+    "ThresholdAnomalyd",
+]

@@ -1,0 +1,237 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The one definition of preprocessing and the one of postprocessing, used by training, calibration, inference, server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.transforms import (
+    Compose,
+    CopyItemsd,
+    CropForegroundd,
+    DeleteItemsd,
+    FillHolesd,
+    Invertd,
+    MaskIntensityd,
+    MedianSmoothd,
+    Orientationd,
+    RemoveSmallObjectsd,
+    Resized,
+    ThresholdIntensityd,
+)
+
+from ..utils import CUASError
+from .intensity import DEFAULT_LEVELS, ForegroundQuantileScale, ForegroundQuantileScaled
+from .io import BrainMaskd, LoadScand, ValidateScand
+from .post import MaskAnomalyd, ThresholdAnomalyd
+from .spatial import PadToPhysicalSquared
+
+__all__ = ["AnomalyPostprocessing", "BrainVolumed"]
+
+_RAS_LABELS = (("L", "R"), ("P", "A"), ("I", "S"))
+
+
+class BrainVolumed(Compose):
+    """
+    From a skull-stripped scan on disk to the network's grid: axial slices along the last axis, in quantile coordinates.
+
+    Load, check, brain mask, optional intensity window, foreground quantile coordinates, RAS, crop to the brain, pad to
+    a square in millimetres, resize in plane. Every spatial step is inverted by :class:`monai.transforms.Invertd`.
+
+    Output: ``keys`` (C, S, S, Z) float32, at least 0.001 in the brain up to interpolation, 0 outside; "brain_mask"
+    (1, X, Y, Z) uint8 on the scan's own grid; with ``slice_mask`` also "slice_mask" (1, S, S, Z) on the network's.
+
+    Args:
+        keys: the image, one key; its value is a path or a list of paths (channels).
+        image_size: S, pixels of a slice.
+        window: (low, high) to which intensities are clipped, for CT in Hounsfield units.
+        margin_mm: free border around the brain, in mm.
+        resize: False leaves the slices at the scan's resolution (sliding-window inference).
+        slice_mask: also give the brain mask on the network's grid.
+        label_key: label taken along to the network's grid (nearest); may be absent from an item.
+        levels: landmark levels, see :class:`ForegroundQuantileScale`.
+        allow_unstripped: take scans that look as if they were not skull-stripped.
+
+    Raises:
+        ValueError: if an argument makes no sense. Calling it raises a ScanError for a scan that cannot be used.
+    """
+
+    def __init__(
+        self,
+        keys: str = "image",
+        image_size: int = 96,
+        window: Sequence[float] | None = None,
+        margin_mm: float = 4.0,
+        resize: bool = True,
+        slice_mask: bool = False,
+        label_key: str | None = None,
+        levels: Sequence[float] = DEFAULT_LEVELS,
+        allow_unstripped: bool = False,
+    ) -> None:
+        key = keys if isinstance(keys, str) else (keys[0] if len(keys) == 1 else None)
+        if key is None:
+            raise ValueError(f"keys must be one key (channels are a list of paths under it), got {keys}.")
+        if image_size < 8:
+            raise ValueError(f"image_size must be at least 8, got {image_size}.")
+        if window is not None and (len(window) != 2 or not window[0] < window[1]):
+            raise ValueError(f"window must be [low, high] with low < high, got {window}.")
+        self.key = key
+        self.parameters: dict[str, Any] = {
+            "keys": key,
+            "image_size": int(image_size),
+            "window": None if window is None else [float(w) for w in window],
+            "margin_mm": float(margin_mm),
+            "resize": bool(resize),
+            "slice_mask": bool(slice_mask),
+            "label_key": label_key,
+            "levels": [float(level) for level in levels],
+            "allow_unstripped": bool(allow_unstripped),
+        }
+        reading = self._reading_steps()
+        self._n_reading = len(reading)
+        super().__init__([*reading, *self._grid_steps()])
+
+    def _reading_steps(self) -> list[Any]:
+        """Up to the masked raw intensities on the scan's own grid."""
+        p, key = self.parameters, self.key
+        steps: list[Any] = [
+            LoadScand(
+                [key] + ([p["label_key"]] if p["label_key"] else []), allow_missing_keys=p["label_key"] is not None
+            ),
+            ValidateScand(key, p["allow_unstripped"], p["label_key"]),
+            # The mask comes before the window, which may clip tissue to the value of the background.
+            BrainMaskd(key),
+        ]
+        if p["window"] is not None:
+            low, high = p["window"]
+            steps.append(ThresholdIntensityd(key, threshold=low, above=True, cval=low))
+            steps.append(ThresholdIntensityd(key, threshold=high, above=False, cval=high))
+        return steps
+
+    def _grid_steps(self) -> list[Any]:
+        p, key = self.parameters, self.key
+        keys = [key, "slice_mask"] + ([p["label_key"]] if p["label_key"] else [])
+        steps: list[Any] = [
+            ForegroundQuantileScaled(key, "brain_mask", p["levels"]),
+            CopyItemsd("brain_mask", names="slice_mask"),
+            Orientationd(keys, axcodes="RAS", labels=_RAS_LABELS, allow_missing_keys=True),
+            CropForegroundd(
+                keys,
+                source_key="slice_mask",
+                allow_smaller=True,
+                start_coord_key=None,
+                end_coord_key=None,
+                allow_missing_keys=True,
+            ),
+            PadToPhysicalSquared(keys, p["margin_mm"], allow_missing_keys=True),
+        ]
+        if p["resize"]:
+            steps.append(
+                Resized(
+                    keys,
+                    (p["image_size"], p["image_size"], -1),
+                    mode=["trilinear"] + ["nearest-exact"] * (len(keys) - 1),
+                    anti_aliasing=[True] + [False] * (len(keys) - 1),
+                    allow_missing_keys=True,
+                )
+            )
+        # Interpolation smears the brain's edge into the background; the mask makes it exact again.
+        steps.append(MaskIntensityd(key, mask_key="slice_mask"))
+        if not p["slice_mask"]:
+            steps.append(DeleteItemsd("slice_mask"))
+        return steps
+
+    def __call__(self, input_: Any, *args: Any, **kwargs: Any) -> Any:
+        """As Compose, but a scan's own error arrives bare instead of inside MONAI's RuntimeError."""
+        try:
+            return super().__call__(input_, *args, **kwargs)
+        except RuntimeError as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, CUASError):
+                cause = cause.__cause__
+            if cause is None:
+                raise
+            raise cause from None
+
+    def landmarks(self, item: Mapping[str, Any]) -> torch.Tensor:
+        """
+        Raw foreground quantiles of one scan, for fitting the network's landmark standardisation.
+
+        Args:
+            item: with the path under the image's key.
+
+        Returns:
+            (C, K), in the scan's units (clipped to the window, if there is one).
+        """
+        data = self(dict(item), end=self._n_reading)
+        return ForegroundQuantileScale(self.parameters["levels"]).quantiles(data[self.key], data["brain_mask"])
+
+    def with_parameters(self, **changes: Any) -> BrainVolumed:
+        """A new instance with some arguments changed."""
+        return BrainVolumed(**{**self.parameters, **changes})
+
+    def for_slices(self, label_key: str = "label") -> BrainVolumed:
+        """The same preprocessing with mask and label on the network's grid, as the training slices need them."""
+        return self.with_parameters(slice_mask=True, label_key=label_key)
+
+
+class AnomalyPostprocessing(Compose):
+    """
+    From the map on the network's grid to a float map and a lesion mask on the scan's own grid.
+
+    Invert the preprocessing (the continuous map, not the mask), 0 outside the brain, optional median filter, then
+    "anomaly" is the map and ``keys`` the uint8 mask after threshold and clean-up.
+
+    Args:
+        preprocessing: the :class:`BrainVolumed` that made the input.
+        keys: the network's map, (1, S, S, Z); becomes the mask (1, X, Y, Z) uint8.
+        rate: healthy exceedance rate of the threshold; the map must be on the calibrated scale.
+        threshold: threshold on the map itself, instead of ``rate``. If both are None there is only the map, and
+            ``keys`` keeps it too.
+        median_radius: radius in voxels of a median filter on the map; 0: none.
+        min_component_ml: smallest connected component to keep, in ml; 0: all.
+        min_component_voxels: the same in voxels.
+        fill_holes: fill holes in the components.
+        image_key: the preprocessed image, with the trace of its transforms.
+    """
+
+    def __init__(
+        self,
+        preprocessing: Compose,
+        keys: str = "pred",
+        rate: float | None = 0.01,
+        threshold: float | None = None,
+        median_radius: int = 0,
+        min_component_ml: float = 0.0,
+        min_component_voxels: int = 0,
+        fill_holes: bool = False,
+        image_key: str = "image",
+    ) -> None:
+        steps: list[Any] = [
+            Invertd(keys, transform=preprocessing, orig_keys=image_key, nearest_interp=False, to_tensor=True),
+            MaskAnomalyd(keys),
+        ]
+        if median_radius > 0:
+            # Once more masked: the filter reaches over the brain's edge.
+            steps += [MedianSmoothd(keys, radius=median_radius), MaskAnomalyd(keys)]
+        steps.append(CopyItemsd(keys, names="anomaly"))
+        # A threshold that is given wins over the default rate.
+        if threshold is not None or rate is not None:
+            steps.append(ThresholdAnomalyd(keys, rate=None if threshold is not None else rate, threshold=threshold))
+            steps += _clean_up(keys, min_component_ml, min_component_voxels, fill_holes)
+        super().__init__(steps)
+
+
+def _clean_up(keys: str, min_ml: float, min_voxels: int, fill_holes: bool) -> list[Any]:
+    steps: list[Any] = []
+    if min_ml > 0:
+        steps.append(RemoveSmallObjectsd(keys, min_size=min_ml * 1000, connectivity=3, by_measure=True))  # type: ignore[arg-type]
+    if min_voxels > 0:
+        steps.append(RemoveSmallObjectsd(keys, min_size=min_voxels, connectivity=3))
+    if fill_holes:
+        steps.append(FillHolesd(keys))
+    return steps
