@@ -1,339 +1,321 @@
 # Copyright (c) monai_cuas contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A cohort of phantom scans on disk: BIDS-like folders, a Decathlon-style datalist, the same bytes for a seed."""
+"""Phantom subjects on disk: a BIDS-like folder of NIfTI files and a Decathlon-style ``dataset.json``."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
-from monai.transforms import RandBiasField, RandGaussianNoise, RandRicianNoise
 from tqdm import tqdm
 
 from ...utils import CUASError, replacing
-from .anatomy import CONTRASTS, Phantom, simulate_brain
-from .lesions import LESION_KINDS, lesion_record, simulate_lesion
+from .acquisition import acquire, thick_slices
+from .anatomy import CONTRASTS, simulate_brain
+from .lesions import LESION_KINDS, simulate_lesion
 
 __all__ = ["DEFAULT_SPLITS", "Subject", "make_phantom_cohort", "make_phantom_subject", "split_counts"]
 
+GENERATOR = "monai_cuas phantom"
+# Raised whenever the same seed would no longer give the same bytes.
+VERSION = 1
 DEFAULT_SPLITS = {"training": 0.55, "calibration": 0.20, "validation": 0.10, "test_normal": 0.15}
-SPLIT_NAMES = (*DEFAULT_SPLITS, "test_lesion")
-SUFFIX = {"flair": "FLAIR", "t1": "T1w", "t2": "T2w", "ct": "ct"}
-# Raised when the same parameters would give other voxels, so that old cohorts are made anew.
-GENERATOR_VERSION = 1
-_DRAWS = 20
+SUFFIX = {"flair": "FLAIR", "t1": "T1w", "t2": "T2w", "ct": "CT"}
+_SPACING_RANGE = (1.0, 8.0)
 
 
 @dataclass
 class Subject:
-    """A finished scan.
+    """A phantom scan.
 
     Attributes:
-        image: (X, Y, Z) int16, 0 outside the brain and positive inside; Hounsfield units for CT, arbitrary for MRI.
-        label: (X, Y, Z) uint8 lesion mask, or None for a healthy subject.
-        affine: (4, 4) float64, voxel to world (RAS, mm).
-        record: "kind", "size_mm", "contrast", "volume_ml", "n_lesions"; empty for a healthy subject.
+        image: (X, Y, Z) int16, 0 outside the brain and at least 1 inside.
+        label: (X, Y, Z) uint8 lesion mask, or None for a normal.
+        affine: (4, 4), voxel to world (RAS, mm).
+        record: "kind", "size_mm", "contrast", "volume_ml", "n_lesions"; empty for a normal.
     """
 
     image: np.ndarray
     label: np.ndarray | None
     affine: np.ndarray
-    record: dict
-
-
-def _state(rng: np.random.Generator) -> np.random.RandomState:
-    return np.random.RandomState(int(rng.integers(2**31)))
-
-
-def _thicken(volume: np.ndarray, factor: int) -> np.ndarray:
-    """Mean over groups of ``factor`` slices of the last axis (incomplete groups are padded with zeros)."""
-    padded = np.pad(volume, ((0, 0), (0, 0), (0, -volume.shape[2] % factor)))
-    return padded.reshape(*padded.shape[:2], -1, factor).mean(axis=3)
-
-
-def _thick_phantom(phantom: Phantom, image: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image, brain mask and affine with slices ``factor`` times as thick."""
-    brain = phantom.brain > 0.5
-    share = _thicken(brain.astype(np.float32), factor)
-    mask = share > 0.5
-    # Dividing by the share of brain keeps the rim of a skull-stripped scan from fading into the empty background.
-    thick = np.where(mask, _thicken(image, factor) / np.maximum(share, 0.5), 0.0)
-    affine = phantom.affine.copy()
-    affine[:3, 3] += affine[:3, 2] * (factor - 1) / 2.0
-    affine[:3, 2] *= factor
-    return thick, mask, affine
-
-
-def _edge_slices(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Gain of each slice (Z,): now and then the outermost slices of the brain are brighter or darker."""
-    gain = np.ones(mask.shape[2])
-    filled = np.flatnonzero(mask.any(axis=(0, 1)))
-    for edge in (filled, filled[::-1]):
-        count, change = int(rng.integers(1, 4)), rng.uniform(-0.3, 0.3)
-        if rng.uniform() < 0.5:
-            gain[edge[:count]] *= 1.0 + change * np.linspace(1.0, 0.4, count)[: len(edge)]
-    return gain
-
-
-def _acquire(image: np.ndarray, mask: np.ndarray, contrast: str, rng: np.random.Generator) -> np.ndarray:
-    """Bias field, edge slices, noise and intensity scale: what the scanner adds. int16, positive in the mask."""
-    solid = float(np.percentile(image[mask], 75.0))
-    noisy = image.astype(np.float32)[None]
-    if contrast == "ct":
-        noise = RandGaussianNoise(prob=1.0, std=float(rng.uniform(1.5, 3.0)), sample_std=False)
-        scale = 1.0
-    else:
-        bias = RandBiasField(degree=3, coeff_range=(-0.08, 0.08), prob=1.0)
-        bias.set_random_state(state=_state(rng))
-        noisy = np.asarray(bias(noisy)) * _edge_slices(mask, rng).astype(np.float32)
-        noise = RandRicianNoise(prob=1.0, std=float(solid * rng.uniform(0.015, 0.05)), sample_std=False)
-        scale = float(np.exp(rng.uniform(np.log(200.0), np.log(4000.0)))) / solid
-    noise.set_random_state(state=_state(rng))
-    noisy = np.asarray(noise(noisy))[0]
-    return np.where(mask, np.clip(np.round(noisy * scale), 1, 32767), 0).astype(np.int16)
+    record: dict[str, Any]
 
 
 def make_phantom_subject(
+    seed: int,
     index: int,
     kind: str | None = None,
     contrast: str = "flair",
-    seed: int = 0,
     spacing: float = 2.0,
-    thick_slices: bool = False,
+    thick: bool = False,
     oblique: bool = False,
+    size_mm: float | None = None,
+    lesion_contrast: float | None = None,
 ) -> Subject:
     """
-    Make one subject, which depends on nothing but the arguments.
+    Make one subject of a cohort; it depends on the seed and its index, not on the cohort's size.
 
     Args:
-        index: number of the subject among the healthy or among the lesioned ones.
-        kind: kind of lesion, one of ``LESION_KINDS``, or None for a healthy subject.
+        seed: the cohort's seed.
+        index: number of the subject among the normals or among the lesioned.
+        kind: lesion kind, or None for a normal.
         contrast: "flair", "t1", "t2" or "ct".
-        seed: seed of the cohort.
-        spacing: voxel size in mm.
-        thick_slices: slices two or three times as thick as the voxels are wide.
-        oblique: scan axes turned against the world's.
-
-    Raises:
-        CUASError: if no lesion of the kind fits on so coarse a grid.
+        spacing: in-plane voxel size in mm.
+        thick: average slices to a thickness of some 5 to 6 mm.
+        oblique: turn the scan's axes by up to 20 degrees against the world's.
+        size_mm: wanted lesion diameter in mm; drawn if None.
+        lesion_contrast: wanted lesion contrast; drawn if None.
     """
     rng = np.random.default_rng(np.random.SeedSequence((seed, index, int(kind is not None))))
-    phantom = simulate_brain(rng, contrast, spacing, oblique)
-    factor = int(rng.integers(2, 4)) if thick_slices else 1
-    image, fraction, record = phantom.image, None, {}
-    for _ in range(_DRAWS if kind is not None else 0):
+    brain = simulate_brain(rng, contrast, spacing, oblique)
+    step, mask = np.full(3, spacing), brain.brain > 0.5
+    image, fraction, record = brain.image, np.zeros_like(brain.image), {}
+    if kind is not None:
+        # Noise is the scanner's, added to the whole scan later.
         image, fraction, record = simulate_lesion(
-            phantom.image, phantom.brain > 0.5, (spacing,) * 3, str(kind), rng,
-            modality=contrast, tissue=phantom.tissue, depth=phantom.depth, noise_std=0.0,
-        )  # fmt: skip
-        fraction = _thicken(fraction, factor)
-        if (fraction > 0.5).any():
-            break
-    thick, mask, affine = _thick_phantom(phantom, image, factor)
+            image, mask, step, kind, rng, contrast, size_mm, lesion_contrast, brain.tissue, brain.depth, noise_std=0.0
+        )
+    affine = brain.affine
+    if thick:
+        factor = max(2, round(5.5 / spacing))
+        (image, fraction, part), affine = thick_slices([image, fraction, brain.brain], affine, factor)
+        mask = part > 0.5
+        step = step * (1, 1, factor)
+    scan = acquire(image, mask, contrast, rng)
     label = None
-    if fraction is not None:
+    if kind is not None:
         label = ((fraction > 0.5) & mask).astype(np.uint8)
-        if not label.any():
-            raise CUASError(f"No {kind} fits on a {spacing} mm grid for subject {index}; choose a smaller spacing.")
-        size = lesion_record(label, thick, thick, 1.0, (spacing, spacing, spacing * factor))
-        record = {"kind": kind, **size, "contrast": record["contrast"]}
-    return Subject(_acquire(thick, mask, contrast, rng), label, affine, record)
+        if thick:
+            record = _remeasured(record, label, step)
+    return Subject(scan, label, affine, record)
 
 
-def split_counts(normals: int, splits: Mapping[str, float] | None = None) -> dict[str, int]:
+def _remeasured(record: dict[str, Any], label: np.ndarray, step: np.ndarray) -> dict[str, Any]:
+    """Sizes on the thick slices; the contrast stays that of the lesion before averaging."""
+    from .lesions import lesion_record
+
+    zero = np.zeros(label.shape, dtype=np.float32)
+    return {**record, **lesion_record(label, zero, zero, 1.0, step), "contrast": record["contrast"]}
+
+
+def split_counts(total: int, splits: Mapping[str, float] | None = None) -> dict[str, int]:
     """
-    Share healthy subjects among the splits: at least one each, and three for calibration where possible.
+    Share normals among the splits.
+
+    Every split gets one subject and calibration three, as far as there are enough; the rest follows the fractions,
+    training taking what rounding leaves.
 
     Args:
-        normals: number of healthy subjects, at least 4.
-        splits: fraction for each of "training", "calibration", "validation", "test_normal".
-
-    Raises:
-        CUASError: for fewer than 4 subjects or fractions that are not four numbers with sum 1.
+        total: number of normals.
+        splits: fraction of each split; ``DEFAULT_SPLITS`` if None.
     """
     wanted = dict(DEFAULT_SPLITS if splits is None else splits)
-    if set(wanted) != set(DEFAULT_SPLITS) or min(wanted.values()) < 0 or abs(sum(wanted.values()) - 1.0) > 1e-6:
-        raise CUASError(f"splits must give a fraction for each of {', '.join(DEFAULT_SPLITS)}, with sum 1.")
-    if normals < 4:
-        raise CUASError(f"A cohort needs at least 4 normals, one for each split, not {normals}.")
-    counts = {name: max(1, int(round(normals * share))) for name, share in wanted.items() if name != "training"}
-    if normals >= 6:
-        counts["calibration"] = max(3, counts["calibration"])
-    while sum(counts.values()) > normals - 1:
-        largest = max(counts, key=lambda name: counts[name])
-        counts[largest] -= 1
-    return {"training": normals - sum(counts.values()), **counts}
+    if not wanted or any(f < 0 for f in wanted.values()) or not sum(wanted.values()):
+        raise CUASError("The splits of a phantom cohort need fractions that are not negative and not all zero.")
+    whole = sum(wanted.values())
+    names = [name for name, fraction in wanted.items() if fraction > 0]
+    least = {name: 3 if name == "calibration" and total >= len(names) + 2 else 1 for name in names}
+    counts = dict.fromkeys(wanted, 0)
+    left = total
+    for name in names:
+        share = max(least[name], round(total * wanted[name] / whole))
+        counts[name] = min(share, left)
+        left -= counts[name]
+    first = names[0]
+    counts[first] += left
+    # What early splits took too much is given to later ones that would be below their least.
+    for name in names[1:]:
+        lack = least[name] - counts[name]
+        given = max(0, min(lack, counts[first] - least[first]))
+        counts[name] += given
+        counts[first] -= given
+    return counts
 
 
 def _write_nifti(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
-    """Write gzip without time stamp and file name, so that the same voxels give the same bytes."""
+    """Write a gzipped NIfTI file whose bytes depend on nothing but its content."""
     image = nib.Nifti1Image(data, affine)
+    image.header.set_xyzt_units("mm")
     image.set_sform(affine, code=1)
     image.set_qform(affine, code=1)
-    image.header.set_xyzt_units("mm")
-    with (
-        replacing(path) as temporary,
-        open(temporary, "wb") as file,
-        gzip.GzipFile("", "wb", compresslevel=3, fileobj=file, mtime=0) as packed,
-    ):
-        packed.write(image.to_bytes())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary, open(temporary, "wb") as stream:
+        with gzip.GzipFile(filename="", mode="wb", compresslevel=4, fileobj=stream, mtime=0) as packed:
+            packed.write(image.to_bytes())
 
 
-def _write_json(path: Path, content: dict) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
-
-
-def _paths(name: str, contrast: str) -> tuple[str, str]:
-    image = f"{name}/anat/{name}_{SUFFIX[contrast]}.nii.gz"
-    return image, f"derivatives/lesion_masks/{name}/anat/{name}_label-lesion_mask.nii.gz"
-
-
-def _write_subject(root: Path, name: str, subject: Subject, contrast: str) -> dict:
-    """Write a subject's files and return its datalist entry."""
-    image, label = _paths(name, contrast)
-    entry = {"image": image, "subject": name}
-    (root / image).parent.mkdir(parents=True, exist_ok=True)
-    _write_nifti(root / image, subject.image, subject.affine)
+def _write_subject(folder: Path, name: str, suffix: str, subject: Subject) -> dict[str, Any]:
+    """Write a subject's files and return its entry of the datalist."""
+    image = f"{name}/anat/{name}_{suffix}.nii.gz"
+    _write_nifti(folder / image, subject.image, subject.affine)
+    entry: dict[str, Any] = {"image": image}
     if subject.label is not None:
-        entry["label"] = label
-        (root / label).parent.mkdir(parents=True, exist_ok=True)
-        _write_nifti(root / label, subject.label, subject.affine)
-    return {**entry, **subject.record}
+        entry["label"] = f"derivatives/lesion_masks/{name}/anat/{name}_label-lesion_mask.nii.gz"
+        _write_nifti(folder / entry["label"], subject.label, subject.affine)
+    return {**entry, "subject": name, **subject.record}
 
 
-def _files(dataset: dict) -> list[str]:
-    entries = [e for name in SPLIT_NAMES for e in dataset.get(name, [])]
-    return [e[key] for e in entries for key in ("image", "label") if key in e]
-
-
-def _is_complete(path: Path, parameters: dict) -> bool:
-    """True if that very cohort is there; the files of another phantom cohort are removed."""
-    if not path.exists():
-        return False
-    try:
-        dataset = json.loads(path.read_text())
-        there = dataset["phantom"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        raise CUASError(f"{path}: is not the datalist of a phantom cohort; choose another output folder.") from None
-    if there == parameters and all((path.parent / f).is_file() for f in _files(dataset)):
-        return True
-    path.unlink()
-    for file in _files(dataset):
-        target = (path.parent / file).resolve()
-        if target.is_relative_to(path.parent.resolve()):
-            target.unlink(missing_ok=True)
-    return False
-
-
-def _check(normals: int, lesions: int, contrast: str, seed: int, spacing: float, kinds: Sequence[str]) -> None:
+def _parameters(
+    normals: int, lesions: int, contrast: str, seed: int, spacing: float, splits: Mapping[str, float] | None,
+    thick: bool, oblique: bool, kinds: Sequence[str] | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Check the arguments and return them as recorded in ``dataset.json``."""
     if contrast not in CONTRASTS:
-        raise CUASError(f"Unknown contrast {contrast!r}; choose one of {', '.join(CONTRASTS)}.")
-    unknown = [k for k in kinds if k not in LESION_KINDS]
-    if unknown or not kinds:
-        raise CUASError(
-            f"Unknown lesion kinds {', '.join(unknown) or '(none)'}; choose from {', '.join(LESION_KINDS)}."
-        )
-    if lesions < 0:
-        raise CUASError(f"The number of lesioned subjects must not be negative, and is {lesions}.")
-    if not 1.0 <= spacing <= 6.0:
-        raise CUASError(f"The spacing must be between 1 and 6 mm, and is {spacing}.")
+        raise CUASError(f"Unknown contrast '{contrast}'; choose one of {', '.join(CONTRASTS)}.")
+    chosen = list(LESION_KINDS if kinds is None else kinds)
+    unknown = [k for k in chosen if k not in LESION_KINDS]
+    if unknown or not chosen:
+        raise CUASError(f"Unknown lesion kinds {unknown}; choose among {', '.join(LESION_KINDS)}.")
+    if normals < 0 or lesions < 0 or normals + lesions == 0:
+        raise CUASError(f"A phantom cohort needs at least one subject, not {normals} normals and {lesions} lesioned.")
+    if not _SPACING_RANGE[0] <= spacing <= _SPACING_RANGE[1]:
+        raise CUASError(f"The phantom's voxel size must be 1 to 8 mm, not {spacing:g}.")
     if seed < 0:
-        raise CUASError(f"The seed must not be negative, and is {seed}.")
-
-
-def _header(contrast: str, parameters: dict) -> dict:
+        raise CUASError(f"The seed must not be negative, and it is {seed}.")
     return {
-        "name": f"monai_cuas phantom ({contrast})",
-        "description": "Synthetic brains from ICBM-152 tissue maps, healthy and with lesions; not patient data.",
-        "licence": "Derived from the ICBM-152 2009 atlas, (C) McConnell Brain Imaging Centre, McGill University.",
-        "modality": {"0": contrast.upper()},
-        "labels": {"0": "background", "1": "lesion"},
+        "generator": GENERATOR, "version": VERSION, "normals": int(normals), "lesions": int(lesions),
+        "contrast": contrast, "seed": int(seed), "spacing": float(spacing),
+        "splits": dict(DEFAULT_SPLITS if splits is None else splits), "thick_slices": bool(thick),
+        "oblique": bool(oblique), "lesion_kinds": chosen,
+    }  # fmt: skip
+
+
+def _entries(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All entries of a phantom's ``dataset.json``."""
+    return [e for value in document.values() if isinstance(value, list) for e in value if isinstance(e, dict)]
+
+
+def _existing(index: Path) -> dict[str, Any] | None:
+    """The phantom's ``dataset.json`` that is there, or None; refuses one of another making."""
+    if not index.exists():
+        return None
+    try:
+        document = json.loads(index.read_text())
+        made_here = document["phantom"]["generator"] == GENERATOR
+    except (ValueError, KeyError, TypeError, OSError):
+        made_here = False
+    if not made_here:
+        raise CUASError(f"{index}: is not a phantom cohort's; choose another output folder, nothing was written.")
+    return document
+
+
+def _files(document: Mapping[str, Any]) -> list[str]:
+    return [entry[key] for entry in _entries(document) for key in ("image", "label") if key in entry]
+
+
+def _remove_old(folder: Path, document: Mapping[str, Any]) -> None:
+    """Remove the files of an earlier cohort, its index first, so that no half of it can be taken for whole."""
+    (folder / "dataset.json").unlink()
+    for file in _files(document):
+        path = folder / file
+        if ".." not in Path(file).parts and not Path(file).is_absolute():
+            path.unlink(missing_ok=True)
+
+
+def _document(parameters: dict[str, Any], normals: list[dict], lesions: list[dict]) -> dict[str, Any]:
+    """Content of ``dataset.json``."""
+    document: dict[str, Any] = {
+        "name": f"phantom_{parameters['contrast']}",
+        "description": "Synthetic brains from the ICBM-152 tissue maps; no substitute for real scans.",
+        "reference": "ICBM 152 nonlinear symmetric 2009a (Fonov et al. 2011), as carried by nilearn",
+        "licence": "ICBM-152 licence (McConnell Brain Imaging Centre); simulation Apache-2.0",
         "tensorImageSize": "3D",
+        "modality": {"0": SUFFIX[parameters["contrast"]]},
+        "labels": {"0": "background", "1": "lesion"},
         "phantom": parameters,
     }
+    first = 0
+    for name, count in split_counts(len(normals), parameters["splits"]).items():
+        document[name] = normals[first : first + count]
+        first += count
+    document["test_lesion"] = lesions
+    for name in (*parameters["splits"], "test_lesion"):
+        document["num" + "".join(part.capitalize() for part in name.split("_"))] = len(document[name])
+    return document
+
+
+def _write_text(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text)
 
 
 def make_phantom_cohort(
-    output_dir: str | os.PathLike,
-    normals: int = 60,
-    lesions: int = 20,
+    output_dir: str | Path,
+    normals: int,
+    lesions: int,
     contrast: str = "flair",
     seed: int = 0,
     spacing: float = 2.0,
     splits: Mapping[str, float] | None = None,
     thick_slices: bool = False,
     oblique: bool = False,
-    lesion_kinds: Sequence[str] = LESION_KINDS,
+    lesion_kinds: Sequence[str] | None = None,
     progress: bool = True,
 ) -> str:
     """
-    Make a phantom cohort in a folder, unless that very cohort is there already.
-
-    Files appear under their names only when they are whole, and ``dataset.json`` is written last.
+    Make a phantom cohort, unless that very cohort is already there.
 
     Args:
-        output_dir: folder of the cohort; made if absent.
+        output_dir: folder for the cohort; made if it does not exist. A phantom cohort made with other parameters is
+            replaced; a ``dataset.json`` of another making is never touched.
         normals: number of healthy subjects.
-        lesions: number of lesioned subjects, all in "test_lesion"; kinds take turns.
+        lesions: number of subjects with lesions; the kinds take turns.
         contrast: "flair", "t1", "t2" or "ct".
-        seed: same seed, same bytes.
-        spacing: voxel size in mm, 1 to 6.
-        splits: see :func:`split_counts`.
-        thick_slices: slices two or three times as thick as the voxels are wide.
-        oblique: scan axes turned by up to 20 degrees against the world's.
-        lesion_kinds: kinds to make, from ``LESION_KINDS``.
+        seed: the same seed gives the same bytes, and the first subjects of a larger cohort are those of a smaller.
+        spacing: voxel size in mm, 1 to 8.
+        splits: fraction of the normals in each split; ``DEFAULT_SPLITS`` if None.
+        thick_slices: average slices to a thickness of some 5 to 6 mm.
+        oblique: turn each scan's axes by up to 20 degrees against the world's.
+        lesion_kinds: kinds among ``LESION_KINDS``; all if None.
         progress: show a progress bar.
 
     Returns:
-        path of ``dataset.json``.
+        path of ``dataset.json``, which is written last.
 
     Raises:
-        CUASError: for arguments that make no cohort, or a folder that holds another dataset or cannot be written.
+        CUASError: for arguments that make no cohort, or a folder that cannot be used.
     """
-    kinds = [lesion_kinds] if isinstance(lesion_kinds, str) else list(lesion_kinds)
-    _check(normals, lesions, contrast, seed, spacing, kinds)
-    counts = split_counts(normals, splits)
-    parameters = {
-        "generator_version": GENERATOR_VERSION, "normals": normals, "lesions": lesions, "contrast": contrast,
-        "seed": seed, "spacing": float(spacing), "splits": counts, "thick_slices": bool(thick_slices),
-        "oblique": bool(oblique), "lesion_kinds": kinds,
-    }  # fmt: skip
-    root = Path(output_dir)
-    path = root / "dataset.json"
+    parameters = _parameters(normals, lesions, contrast, seed, spacing, splits, thick_slices, oblique, lesion_kinds)
+    split_counts(normals, splits)
+    folder = Path(output_dir)
+    index = folder / "dataset.json"
+    old = _existing(index)
+    if old is not None and old["phantom"] == parameters and all((folder / f).is_file() for f in _files(old)):
+        return str(index)
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        if _is_complete(path, parameters):
-            return str(path)
-        return _generate(root, path, counts, parameters, progress)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise CUASError(f"{root}: cannot be written ({reason}); choose another output folder.") from error
-
-
-def _generate(root: Path, path: Path, counts: dict[str, int], parameters: dict, progress: bool) -> str:
-    kinds, contrast = parameters["lesion_kinds"], parameters["contrast"]
-    plan: list[tuple[str, str, int, str | None]] = []
-    for split, count in counts.items():
-        start = len(plan)
-        plan += [(split, f"sub-N{i + 1:04d}", i, None) for i in range(start, start + count)]
-    plan += [("test_lesion", f"sub-L{i + 1:04d}", i, kinds[i % len(kinds)]) for i in range(parameters["lesions"])]
-    options = {k: parameters[k] for k in ("contrast", "seed", "spacing", "thick_slices", "oblique")}
-    lists: dict[str, list[dict]] = {name: [] for name in SPLIT_NAMES}
-    for split, name, index, kind in tqdm(plan, desc="phantom cohort", unit="subject", disable=not progress):
-        lists[split].append(_write_subject(root, name, make_phantom_subject(index, kind, **options), contrast))
-    for folder, derivative in ((root, False), (root / "derivatives" / "lesion_masks", True)):
         folder.mkdir(parents=True, exist_ok=True)
-        kind_of = "derivative" if derivative else "raw"
-        description = {"Name": "monai_cuas phantom", "BIDSVersion": "1.9.0", "DatasetType": kind_of}
-        _write_json(folder / "dataset_description.json", description)
-    numbers = {"num" + "".join(p.capitalize() for p in n.split("_")): len(v) for n, v in lists.items()}
-    _write_json(path, {**_header(contrast, parameters), **numbers, **lists})
-    return str(path)
+        if old is not None:
+            _remove_old(folder, old)
+        _generate(folder, parameters, progress)
+    except OSError as error:
+        raise CUASError(f"{folder}: the cohort cannot be written ({error.strerror or error}).") from error
+    return str(index)
+
+
+def _generate(folder: Path, parameters: dict[str, Any], progress: bool) -> None:
+    """Make all subjects, then the index."""
+    kinds = parameters["lesion_kinds"]
+    plan: list[tuple[str, int, str | None]] = [(f"sub-N{i + 1:04d}", i, None) for i in range(parameters["normals"])]
+    plan += [(f"sub-L{i + 1:04d}", i, kinds[i % len(kinds)]) for i in range(parameters["lesions"])]
+    normals: list[dict] = []
+    diseased: list[dict] = []
+    for name, number, kind in tqdm(plan, desc="phantom cohort", unit="scan", disable=not progress):
+        subject = make_phantom_subject(
+            parameters["seed"], number, kind, parameters["contrast"], parameters["spacing"],
+            parameters["thick_slices"], parameters["oblique"],
+        )  # fmt: skip
+        entry = _write_subject(folder, name, SUFFIX[parameters["contrast"]], subject)
+        (normals if kind is None else diseased).append(entry)
+    bids = {"Name": "monai_cuas phantom cohort", "BIDSVersion": "1.9.0", "DatasetType": "raw"}
+    _write_text(folder / "dataset_description.json", json.dumps(bids, indent=2) + "\n")
+    rows = ["participant_id\tgroup", *(f"{e['subject']}\t{e.get('kind', 'normal')}" for e in normals + diseased)]
+    _write_text(folder / "participants.tsv", "\n".join(rows) + "\n")
+    document = _document(parameters, normals, diseased)
+    _write_text(folder / "dataset.json", json.dumps(document, indent=1) + "\n")
