@@ -16,4 +16,4 @@ from .presets import __all__ as _presets
 from .spatial import *  # noqa: F403
 from .spatial import __all__ as _spatial
 
-__all__ = [*_intensity, *_io, *_post, *_presets, *_spatial]  # noqa: PLE0604
+__all__ = [*_intensity, *_io, *_post, *_presets, *_spatial]

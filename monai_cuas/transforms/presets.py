@@ -1,7 +1,7 @@
 # Copyright (c) monai_cuas contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The one definition of preprocessing and the one of postprocessing, used by training, calibration, inference, server."""
+"""The one preprocessing and the one postprocessing, shared by training, calibration, inference and server."""
 
 from __future__ import annotations
 

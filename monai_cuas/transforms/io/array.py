@@ -105,8 +105,9 @@ class ValidateScan(Transform):
     Refuse what is not one skull-stripped 3D scan, with a sentence that says what is wrong.
 
     A head with its skull is known by its size (more than 2300 ml, or an axial slice of more than 260 square
-    centimetres), or by foreground over more than 15% of a lateral, anterior or posterior face of the volume (a nose or
-    an ear cut off, or noise in the air), or by more than 5% of the foreground at the maximum (bone in a windowed CT). The top and the bottom face do not count: short acquisitions cut the brain there.
+    centimetres), by foreground over more than 15% of a lateral, anterior or posterior face of the volume (a nose or
+    an ear cut off, or noise in the air), or by more than 5% of the foreground at the maximum (bone in a windowed CT).
+    The top and the bottom face do not count: short acquisitions cut the brain there.
 
     Args:
         allow_unstripped: take scans that look as if they were not skull-stripped.

@@ -1,0 +1,54 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Intensity landmarks of a cohort, from which the network's standardisation is learnt."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ..transforms import BrainVolumed
+from ..utils import CUASError, user_message
+
+__all__ = ["collect_landmarks"]
+
+logger = logging.getLogger(__name__)
+
+
+def collect_landmarks(
+    datalist: Sequence[Mapping[str, Any]], preprocessing: BrainVolumed, progress: bool = True
+) -> torch.Tensor:
+    """
+    Foreground quantiles of each scan, for ``LandmarkStandardization.fit``.
+
+    Args:
+        datalist: the training normals.
+        preprocessing: its levels, window and checks are used.
+        progress: show a progress bar.
+
+    Returns:
+        (n_scans, C, K) in the scans' own units. Scans that cannot be used are logged and left out.
+
+    Raises:
+        CUASError: if no scan can be used.
+    """
+    found, failed = [], []
+    key = preprocessing.key
+    for entry in tqdm(datalist, desc="intensity landmarks", disable=not progress, leave=False):
+        try:
+            found.append(preprocessing.landmarks({key: entry[key]}))
+        except Exception as error:
+            sentence = user_message(error)
+            if sentence is None:
+                raise
+            failed.append(sentence)
+            logger.warning("left out: %s", sentence)
+    if not found:
+        why = f"; the first: {failed[0]}" if failed else ": the list is empty."
+        raise CUASError(f"none of {len(datalist)} scans can be used to learn the intensity landmarks{why}")
+    return torch.stack(found)

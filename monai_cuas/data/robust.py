@@ -1,0 +1,86 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""A run over many scans does not end at the first bad one."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from monai.data import IterableDataset
+from monai.transforms import apply_transform
+from monai.utils import ensure_tuple
+from torch.utils.data import get_worker_info
+
+from ..utils import CUASError, user_message
+
+__all__ = ["TolerantDataset"]
+
+logger = logging.getLogger(__name__)
+
+
+class TolerantDataset(IterableDataset):
+    """
+    Yield the scans that can be used and keep a list of those that cannot.
+
+    There is no length, as it is not known before the end. Read it in one process (``num_workers=0``; MONAI's
+    ThreadDataLoader reads ahead in a thread): the list of failures of another process would be lost.
+
+    Args:
+        data: datalist.
+        transform: preprocessing; only errors that are the scan's fault (CUASError) are taken, others are raised.
+        image_key: key of the path that names the scan.
+
+    Attributes:
+        failed: (file, sentence) of each scan that could not be used in the last pass.
+
+    Raises:
+        CUASError: if ``data`` is empty.
+    """
+
+    def __init__(
+        self, data: Sequence[Mapping[str, Any]], transform: Callable | None = None, image_key: str = "image"
+    ) -> None:
+        if not data:
+            raise CUASError("there is no scan in the list; check the input folder or the name of the list.")
+        super().__init__(list(data), transform)
+        self.image_key = image_key
+        self.failed: list[tuple[str, str]] = []
+
+    def __iter__(self) -> Iterator[Any]:
+        if get_worker_info() is not None:
+            raise RuntimeError("TolerantDataset keeps its list of failures in this process: use num_workers=0.")
+        self.failed = []
+        for entry in self.data:
+            item = self._read(entry)
+            if item is not None:
+                yield item
+
+    def _read(self, entry: Mapping[str, Any]) -> Any:
+        try:
+            return apply_transform(self.transform, dict(entry)) if self.transform is not None else dict(entry)
+        except Exception as error:
+            sentence = user_message(error)
+            if sentence is None:
+                raise
+            self.failed.append((os.fspath(ensure_tuple(entry[self.image_key])[0]), sentence))
+            logger.warning("left out: %s", sentence)
+            return None
+
+    def report(self) -> None:
+        """
+        Log the scans that failed.
+
+        Raises:
+            CUASError: if any did.
+        """
+        if not self.failed:
+            return
+        for _, sentence in self.failed:
+            logger.error(sentence)
+        total = len(self.data)  # type: ignore[arg-type]
+        reasons = " ".join(sentence for _, sentence in self.failed)
+        raise CUASError(f"{len(self.failed)} of {total} scans failed: {reasons}")

@@ -1,0 +1,237 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Training slices on disk, so that memory does not grow with the cohort."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import monai
+import torch
+from monai.data import Dataset, PersistentDataset
+from monai.data.utils import json_hashing
+from monai.transforms import Compose, Transform
+from monai.utils import ensure_tuple
+from tqdm import tqdm
+
+from ..utils import CUASError, user_message
+
+__all__ = ["SliceDataset"]
+
+logger = logging.getLogger(__name__)
+
+
+def _stamp(paths: Any) -> list[list[Any]]:
+    """Path, size and time of change of each file: a file that is written anew is another file."""
+    stamps = []
+    for path in ensure_tuple(paths):
+        exists = os.path.exists(path)
+        status = os.stat(path) if exists else None
+        stamps.append([os.path.abspath(path), status.st_size if status else 0, status.st_mtime_ns if status else 0])
+    return stamps
+
+
+def _hash_parameters(transforms: Sequence[Any]) -> bytes:
+    """Hash of the transform's arguments, which unlike its pickle is the same in each run."""
+    return json_hashing([monai.__version__, [t.parameters for t in transforms]])
+
+
+class _Volume(Transform):
+    """
+    Preprocess a scan and keep what slices need, in half precision (steps of 0.0005 near 1, at half the disk).
+
+    The preprocessing is inside, as PersistentDataset takes a nested Compose for a random transform and caches nothing.
+    """
+
+    def __init__(self, preprocessing: Compose, image_key: str, label_key: str) -> None:
+        self.preprocessing, self.image_key, self.label_key = preprocessing, image_key, label_key
+        described = getattr(preprocessing, "parameters", None)
+        if described is None:
+            described = hashlib.sha256(pickle.dumps(preprocessing.transforms)).hexdigest()
+        self.parameters = {"version": 1, "image": image_key, "label": label_key, "preprocessing": described}
+
+    def __call__(self, item: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        data = self.preprocessing({k: item[k] for k in (self.image_key, self.label_key) if k in item})
+        if "slice_mask" not in data:
+            raise ValueError("the slices' preprocessing must give slice_mask: use BrainVolumed(...).for_slices().")
+        mask = torch.as_tensor(data["slice_mask"]) > 0
+        out = {
+            "image": _plain(data[self.image_key]).to(torch.float16),
+            "brain_mask": _plain(mask).to(torch.uint8),
+            "area": _plain(mask).sum(dim=(0, 1, 2)).to(torch.int64),
+        }
+        lesion = torch.zeros_like(out["area"])
+        if self.label_key in data:
+            lesion = (_plain(data[self.label_key]) > 0).sum(dim=(0, 1, 2)).to(torch.int64)
+        out["lesion"] = lesion
+        return out
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.as_tensor(tensor).as_tensor() if hasattr(tensor, "as_tensor") else torch.as_tensor(tensor)
+
+
+class _Profile(Transform):
+    """Brain and lesion area of each slice, read from the cached volume."""
+
+    def __init__(self, volumes: PersistentDataset) -> None:
+        self.volumes = volumes
+
+    def __call__(self, key: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        volume = self.volumes[key["scan"]]
+        return {"area": volume["area"], "lesion": volume["lesion"]}
+
+
+class _Slice(Transform):
+    """One slice of a cached volume; keeps the last volume, as the first pass takes slices in order."""
+
+    def __init__(self, volumes: PersistentDataset) -> None:
+        self.volumes = volumes
+        self._last: tuple[int, dict[str, torch.Tensor]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last": None}
+
+    def __call__(self, key: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        scan, z = key["scan"], key["slice"]
+        if self._last is None or self._last[0] != scan:
+            self._last = (scan, self.volumes[scan])
+        volume = self._last[1]
+        # A clone: saving a view would save the whole volume.
+        return {"image": volume["image"][..., z].clone(), "brain_mask": volume["brain_mask"][..., z].clone()}
+
+    def forget(self) -> None:
+        """Free the volume."""
+        self._last = None
+
+
+class SliceDataset(Dataset):
+    """
+    Axial slices of the training scans, each a file in a cache folder (MONAI's PersistentDataset).
+
+    Scans are preprocessed once and kept as volumes; eligible slices are kept one by one. The caches' keys hold the
+    arguments of the transform and path, size and time of change of each file: neither a changed config nor a file
+    that is written anew gives stale slices. Scans that cannot be used are left out and listed in ``failed``.
+
+    Items: {"image": (C, S, S) float32 quantile coordinates, "brain_mask": (1, S, S) uint8, "subject": str}.
+
+    Args:
+        data: datalist; "image" is a path or a list of paths, "label" and "subject" are optional.
+        transform: preprocessing with mask and label on the network's grid (``BrainVolumed(...).for_slices()``).
+        cache_dir: folder of the cache, made if absent.
+        min_brain_fraction: a slice is eligible if its brain area is at least this fraction of the scan's largest.
+        middle_slices: N: only the N slices around the middle of the brain's axial extent (10 in the paper); None: all.
+        image_key: key of the image.
+        label_key: key of the label; slices that it touches are left out.
+        progress: show a progress bar.
+
+    Raises:
+        CUASError: if no slice is left.
+        ValueError: if an argument makes no sense.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        transform: Compose,
+        cache_dir: str | os.PathLike,
+        min_brain_fraction: float = 0.3,
+        middle_slices: int | None = None,
+        image_key: str = "image",
+        label_key: str = "label",
+        progress: bool = True,
+    ) -> None:
+        if not 0 <= min_brain_fraction <= 1:
+            raise ValueError(f"min_brain_fraction must be between 0 and 1, got {min_brain_fraction}.")
+        if middle_slices is not None and middle_slices < 1:
+            raise ValueError(f"middle_slices must be at least 1 or null, got {middle_slices}.")
+        if not data:
+            raise CUASError("the list of training scans is empty; check the dataset's folder and the name of the list.")
+        super().__init__(list(data), transform)
+        self.transform: Compose = transform
+        self.min_brain_fraction, self.middle_slices = min_brain_fraction, middle_slices
+        self.failed: list[tuple[str, str]] = []
+        self._image_key = image_key
+        self._open_caches(Path(cache_dir), label_key)
+        self.index = self._first_pass(progress)
+        if not self.index:
+            why = f"; the first: {self.failed[0][1]}" if self.failed else ""
+            raise CUASError(f"no training slice is left of {len(self.data)} scans{why}")
+
+    def _open_caches(self, cache_dir: Path, label_key: str) -> None:
+        items = []
+        for entry in self.data:
+            keys = [k for k in (self._image_key, label_key) if k in entry]
+            # Paths as strings only, and the stamp beside them: the hash of this dictionary is the cache's key.
+            item = {k: [os.fspath(p) for p in ensure_tuple(entry[k])] for k in keys}
+            items.append({**item, "stamp": [_stamp(entry[k]) for k in keys]})
+        volume = _Volume(self.transform, self._image_key, label_key)
+        try:
+            self._volumes = PersistentDataset(
+                items, volume, cache_dir / "volumes", hash_func=json_hashing, hash_transform=_hash_parameters
+            )
+            self._keys = [json_hashing([item, self._volumes.transform_hash]).decode() for item in items]
+            self._profiles = PersistentDataset(
+                [], _Profile(self._volumes), cache_dir / "profiles", hash_func=_cache_key
+            )
+            self._slicer = _Slice(self._volumes)
+            self._slices = PersistentDataset([], self._slicer, cache_dir / "slices", hash_func=_cache_key)
+        except OSError as error:
+            raise CUASError(f"{cache_dir}: the cache folder cannot be written; choose another cache_dir.") from error
+
+    def _first_pass(self, progress: bool) -> list[tuple[int, int]]:
+        """Preprocess what is not cached; returns (scan, slice) of the eligible slices."""
+        index = []
+        for scan in tqdm(range(len(self.data)), desc="training slices", disable=not progress, leave=False):
+            try:
+                profile = self._profiles._cachecheck({"key": self._keys[scan], "scan": scan})
+                chosen = self._eligible(profile["area"], profile["lesion"])
+                for z in chosen:
+                    self._slices._cachecheck({"key": f"{self._keys[scan]}-{z}", "scan": scan, "slice": z})
+            except Exception as error:
+                sentence = user_message(error)
+                if sentence is None:
+                    raise
+                file = os.fspath(ensure_tuple(self.data[scan][self._image_key])[0])
+                self.failed.append((file, sentence))
+                logger.warning("left out: %s", sentence)
+                continue
+            index += [(scan, z) for z in chosen]
+        self._slicer.forget()
+        return index
+
+    def _eligible(self, area: torch.Tensor, lesion: torch.Tensor) -> list[int]:
+        """Slices with enough brain and no lesion."""
+        ok = (area > 0) & (area >= self.min_brain_fraction * area.max()) & (lesion == 0)
+        if self.middle_slices is not None:
+            extent = torch.nonzero(area > 0).flatten()
+            middle = (int(extent[0]) + int(extent[-1]) + 1) // 2
+            first = max(int(extent[0]), middle - self.middle_slices // 2)
+            inside = torch.zeros_like(ok)
+            inside[first : first + self.middle_slices] = True
+            ok &= inside
+        return torch.nonzero(ok).flatten().tolist()
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def _transform(self, index: int) -> dict[str, Any]:
+        scan, z = self.index[index]
+        item = self._slices._cachecheck({"key": f"{self._keys[scan]}-{z}", "scan": scan, "slice": z})
+        self._slicer.forget()
+        entry = self.data[scan]
+        subject = str(entry.get("subject") or ensure_tuple(entry[self._image_key])[0])
+        return {"image": item["image"].float(), "brain_mask": item["brain_mask"], "subject": subject}
+
+
+def _cache_key(item: Mapping[str, Any]) -> bytes:
+    """The key alone: the position in the list is no part of it."""
+    return json_hashing(json.dumps(item["key"]))
