@@ -88,7 +88,7 @@ def _collect(
     return sample
 
 
-def _thresholds(values: np.ndarray, rates: Sequence[float]) -> np.ndarray:
+def _thresholds(values: np.ndarray, rates: np.ndarray) -> np.ndarray:
     return np.array(
         [conformal_quantile(values, r) if len(values) * min(r, 1 - r) >= _MIN_EXCEEDING else math.nan for r in rates]
     )

@@ -150,7 +150,8 @@ class AnomalyResultSaver:
 
     def __call__(self, engine: Engine) -> None:
         """Write the scans of the iteration that just ended."""
-        batch, output = engine.state.batch, engine.state.output
+        batch: Any = engine.state.batch
+        output: Any = engine.state.output
         batches = batch if isinstance(batch, (list, tuple)) else [batch]
         outputs = output if isinstance(output, (list, tuple)) else [output]
         now = time.perf_counter()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,4 +68,5 @@ def detection_auroc(scores: Sequence[float], diseased: Sequence[bool]) -> float:
     """
     if len(set(map(bool, diseased))) < 2:
         return float("nan")
-    return float(compute_roc_auc(torch.as_tensor(list(scores)), torch.as_tensor([int(d) for d in diseased])))
+    auroc: Any = compute_roc_auc(torch.as_tensor(list(scores)), torch.as_tensor([int(d) for d in diseased]))
+    return float(auroc)

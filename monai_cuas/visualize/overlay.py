@@ -116,7 +116,8 @@ def _letters(axis) -> None:  # type: ignore[no-untyped-def]
 
 def _colour_bar(figure: Figure, artist, axes, norm: Normalize) -> None:  # type: ignore[no-untyped-def]
     bar = figure.colorbar(artist, ax=axes, fraction=0.012, pad=0.01)
-    ticks = sorted({norm.vmin, *(t for t in _SCORE_TICKS if norm.vmin < t <= norm.vmax + 1e-6)})
+    low, high = float(norm.vmin or 0.0), float(norm.vmax or 1.0)
+    ticks = sorted({low, *(t for t in _SCORE_TICKS if low < t <= high + 1e-6)})
     bar.set_ticks(ticks, labels=[f"1 in {10**t:.0f}" for t in ticks])
     bar.ax.tick_params(colors="white", labelsize=8)
     bar.set_label("as high in healthy brain", color="white", fontsize=8)
