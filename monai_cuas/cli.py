@@ -1,7 +1,7 @@
 # Copyright (c) monai_cuas contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Command line: one subcommand for each module of :mod:`monai_cuas.commands`."""
+"""Command line with subcommands; each lives in its own module of :mod:`monai_cuas.commands`."""
 
 from __future__ import annotations
 
@@ -11,29 +11,34 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 
-from . import commands
+from . import __version__, commands
 from .utils import user_message
 
 __all__ = ["build_parser", "main"]
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Parser with all subcommands."""
-    parser = argparse.ArgumentParser(prog="python -m monai_cuas", description=__import__("monai_cuas").__doc__)
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in sorted(m.name for m in pkgutil.iter_modules(commands.__path__)):
-        importlib.import_module(f"{commands.__name__}.{module}").add_parser(subparsers)
+    """Parser with every module of :mod:`monai_cuas.commands` as a subcommand.
+
+    A module there offers ``add_parser(subparsers)``, which sets ``run`` (a function of the parsed arguments that
+    returns None or an exit code) as a default of its parser.
+    """
+    parser = argparse.ArgumentParser(prog="python -m monai_cuas", description="Find brain lesions from normal scans.")
+    parser.add_argument("--version", action="version", version=__version__)
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in sorted(module.name for module in pkgutil.iter_modules(commands.__path__)):
+        importlib.import_module(f"{commands.__name__}.{name}").add_parser(subparsers)
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subcommand; an error that is the input's fault is one sentence and exit code 2."""
-    args = build_parser().parse_args(argv)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; an error that is the input's fault becomes one sentence on stderr and exit code 1."""
+    parsed = build_parser().parse_args(arguments)
     try:
-        return int(args.run(args) or 0)
+        return int(parsed.run(parsed) or 0)
     except Exception as error:
         message = user_message(error)
         if message is None:
             raise
         print(message, file=sys.stderr)
-        return 2
+        return 1
