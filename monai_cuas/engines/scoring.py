@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
-from monai.data import ThreadBuffer
+from monai.data import MetaTensor, ThreadBuffer
 from tqdm import tqdm
 
 from ..utils import user_message
@@ -35,6 +36,14 @@ def _readable(
             logger.warning("%s", message)
             continue
         yield item
+
+
+def _with_history(pred: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """Give the map the image's metadata and spatial history, without which ``Invertd`` leaves it where it is."""
+    if not isinstance(image, MetaTensor):
+        return pred
+    plain = pred.as_tensor() if isinstance(pred, MetaTensor) else pred
+    return MetaTensor(plain, meta=deepcopy(image.meta), applied_operations=deepcopy(image.applied_operations))
 
 
 def score_scans(
@@ -73,6 +82,6 @@ def score_scans(
         maps = {}
         with torch.no_grad():
             for name, inferer in methods.items():
-                pred = inferer(volume, network)[0].cpu()
+                pred = _with_history(inferer(volume, network)[0].cpu(), item["image"])
                 maps[name] = postprocessing({**item, "pred": pred})["anomaly"][0]
         yield item, maps
