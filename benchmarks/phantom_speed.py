@@ -14,7 +14,7 @@ from monai_cuas.data.phantom import make_phantom_cohort, make_phantom_subject
 def main() -> None:
     """Time a cohort of 20; loading the template (once per process) is timed on its own."""
     start = time.perf_counter()
-    make_phantom_subject(0)
+    make_phantom_subject(0, 0)
     print(f"first subject, with the template: {time.perf_counter() - start:.2f} s")
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()

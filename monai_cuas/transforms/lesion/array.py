@@ -79,7 +79,8 @@ class SimulateLesion(RandomizableTransform):
             spacing = [float(s) for s in img.pixdim] if isinstance(img, MetaTensor) else (1.0, 1.0, 1.0)
         meta = img if isinstance(img, MetaTensor) else None
         volume = torch.as_tensor(img).as_subclass(torch.Tensor)[0].cpu().numpy().astype(np.float32)
-        label, record = np.zeros(volume.shape, dtype=np.uint8), {}
+        record: dict[str, Any] = {}
+        label = np.zeros(volume.shape, dtype=np.uint8)
         if self._do_transform:
             brain = volume != 0 if brain_mask is None else np.asarray(torch.as_tensor(brain_mask).cpu())[0] > 0
             volume, fraction, record = simulate_lesion(
