@@ -129,7 +129,7 @@ def _report(sample: _VoxelSample, calibration: Any, network: Any, failed: Sequen
         "thresholds": supported,
         "percentile_recipe": {"percentile": 99, "threshold": supported.get("0.01")},
         "unsupported_rates": [r for r, t in zip(rates, thresholds) if math.isnan(t)],
-        "realised_rate_note": "in-sample, measured in the second pass with the first pass's thresholds, before the final "
+        "realised_rate_note": "in-sample, measured in pass 2 with the thresholds of pass 1, before the final "
         "correction; the rate on normal scans that took no part in calibration is in evaluation.json",
         "realised_rate_on_calibration_scans": {
             r: {"mean": float(np.mean(v)), "max": float(np.max(v)), "by_scan": dict(zip(sample.names, v))}
