@@ -98,9 +98,17 @@ def _deformed_positions(template: Template, rng: np.random.Generator) -> torch.T
     return torch.round(warped * 1000.0) / 1000.0
 
 
+def _cells(size: int, cell: float) -> int:
+    """Number of random values along an axis; one whose zoom factor, in floating point, gives the axis' size back."""
+    count = max(3, int(round(size / cell)))
+    while int(count * (size / count)) != size:
+        count += 1
+    return count
+
+
 def _smooth_field(shape: tuple[int, ...], cell: float, spread: float, rng: np.random.Generator) -> np.ndarray:
     """Smooth multiplicative field of MONAI around 1, with one random value every ``cell`` voxels."""
-    cells = tuple(max(3, int(round(n / cell))) for n in shape)
+    cells = tuple(_cells(n, cell) for n in shape)
     adjust = RandSmoothFieldAdjustIntensity(
         shape, cells, mode="trilinear", align_corners=True, prob=1.0, gamma=(1.0 - spread, 1.0 + spread)
     )
