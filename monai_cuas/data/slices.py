@@ -16,7 +16,7 @@ from typing import Any
 
 import monai
 import torch
-from monai.data import Dataset, PersistentDataset
+from monai.data import Dataset, MetaTensor, PersistentDataset
 from monai.data.utils import json_hashing
 from monai.transforms import Compose, Transform
 from monai.utils import ensure_tuple
@@ -62,7 +62,7 @@ class _Volume(Transform):
         data = self.preprocessing({k: item[k] for k in (self.image_key, self.label_key) if k in item})
         if "slice_mask" not in data:
             raise ValueError("the slices' preprocessing must give slice_mask: use BrainVolumed(...).for_slices().")
-        mask = torch.as_tensor(data["slice_mask"]) > 0
+        mask = data["slice_mask"] > 0
         out = {
             "image": _plain(data[self.image_key]).to(torch.float16),
             "brain_mask": _plain(mask).to(torch.uint8),
@@ -76,7 +76,8 @@ class _Volume(Transform):
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:
-    return torch.as_tensor(tensor).as_tensor() if hasattr(tensor, "as_tensor") else torch.as_tensor(tensor)
+    """Without metadata."""
+    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
 
 
 class _Profile(Transform):

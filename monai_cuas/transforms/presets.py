@@ -14,6 +14,7 @@ from monai.transforms import (
     CopyItemsd,
     CropForegroundd,
     DeleteItemsd,
+    EnsureTyped,
     FillHolesd,
     Invertd,
     MaskIntensityd,
@@ -145,7 +146,7 @@ class BrainVolumed(Compose):
             steps.append(DeleteItemsd("slice_mask"))
         return steps
 
-    def __call__(self, input_: Any, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, input_: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """As Compose, but a scan's own error arrives bare instead of inside MONAI's RuntimeError."""
         try:
             return super().__call__(input_, *args, **kwargs)
@@ -212,6 +213,9 @@ class AnomalyPostprocessing(Compose):
         image_key: str = "image",
     ) -> None:
         steps: list[Any] = [
+            # Invertd looks for the trace beside a plain tensor, such as a scripted network gives, and with a
+            # MetaTensor in the image.
+            EnsureTyped(keys, dtype=torch.float32, track_meta=True),
             Invertd(keys, transform=preprocessing, orig_keys=image_key, nearest_interp=False, to_tensor=True),
             MaskAnomalyd(keys),
         ]

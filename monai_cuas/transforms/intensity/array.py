@@ -83,7 +83,7 @@ class ForegroundQuantileScale(Transform):
         image, inside = self._arrays(img, mask)
         return torch.from_numpy(foreground_quantiles(image, inside, self.levels)).float()
 
-    def __call__(self, img: NdarrayOrTensor, mask: NdarrayOrTensor) -> NdarrayOrTensor:
+    def __call__(self, img: NdarrayOrTensor, mask: NdarrayOrTensor) -> NdarrayOrTensor:  # type: ignore[override]
         """
         Args:
             img: (C, X, Y, Z) intensity.

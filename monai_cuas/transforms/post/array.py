@@ -21,7 +21,7 @@ class MaskAnomaly(Transform):
 
     backend = [TransformBackends.TORCH]
 
-    def __call__(self, img: NdarrayOrTensor, mask: NdarrayOrTensor) -> torch.Tensor:
+    def __call__(self, img: NdarrayOrTensor, mask: NdarrayOrTensor) -> torch.Tensor:  # type: ignore[override]
         """
         Args:
             img: (1, X, Y, Z) map.

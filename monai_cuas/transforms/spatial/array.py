@@ -51,7 +51,8 @@ class PadToPhysicalSquare(Pad):
         """
         shape = img.peek_pending_shape() if isinstance(img, MetaTensor) else img.shape[1:]
         spacing = img.pixdim.tolist() if isinstance(img, MetaTensor) else [1.0] * len(shape)
-        return super().__call__(img, self.pad_width(shape, spacing), mode, **kwargs)
+        widths: Any = self.pad_width(shape, spacing)
+        return super().__call__(img, widths, mode, **kwargs)
 
     def pad_width(self, shape: Any, spacing: Any) -> tuple[tuple[int, int], ...]:
         """Voxels to add before and after each axis, the channel axis first."""
