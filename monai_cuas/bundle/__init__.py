@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from .overrides import check_overrides, unknown_ids
 from .setup import install_excepthook, require_writable, setup
-from .workflow import run_config, write_settings
+from .workflow import finish_training, run_config, write_settings
 
 __all__ = [
     "check_overrides",
+    "finish_training",
     "install_excepthook",
     "require_writable",
     "run_config",

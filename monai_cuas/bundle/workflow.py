@@ -12,9 +12,10 @@ from typing import Any
 
 from monai.bundle import ConfigWorkflow
 
+from ..data.datalist import load_datalist
 from ..utils import replacing
 
-__all__ = ["run_config", "write_settings"]
+__all__ = ["finish_training", "run_config", "write_settings"]
 
 
 def run_config(
@@ -50,3 +51,34 @@ def write_settings(path: str | os.PathLike, settings: Mapping[str, Any]) -> None
     """
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(dict(settings), indent=2) + "\n", encoding="utf-8")
+
+
+def finish_training(
+    bundle_root: str | os.PathLike,
+    settings: Mapping[str, Any],
+    dataset_dir: str,
+    weights: str,
+    output_dir: str,
+    steps: Sequence[str] = ("calibrate", "inference", "evaluate"),
+) -> None:
+    """
+    Do with new weights what the bundle's other configs do: set the threshold on normals, write masks of test scans.
+
+    Args:
+        bundle_root: folder that holds ``configs/``.
+        settings: ids that define network and preprocessing, passed on as they were trained.
+        dataset_dir: folder of ``dataset.json`` with a "calibration" list and, for masks, a "test_lesion" list.
+        weights: the trained weights; calibration is written into them.
+        output_dir: results go to its folders ``inference`` and ``evaluation``.
+        steps: any of "calibrate", "inference" and "evaluate".
+    """
+    common = {**settings, "ckpt_path": weights, "dataset_dir": dataset_dir}
+    if "calibrate" in steps:
+        run_config(bundle_root, ["inference.json", "calibrate.json"], {**common, "output_dir": output_dir})
+    scans = load_datalist(os.path.join(dataset_dir, "dataset.json"), "test_lesion", allow_empty=True)
+    if "inference" in steps and scans:
+        ids = {"input": [scan["image"] for scan in scans], "output_dir": os.path.join(output_dir, "inference")}
+        run_config(bundle_root, ["inference.json"], {**common, **ids})
+    if "evaluate" in steps and scans:
+        ids = {"output_dir": os.path.join(output_dir, "evaluation")}
+        run_config(bundle_root, ["inference.json", "evaluate.json"], {**common, **ids})

@@ -7,9 +7,11 @@ from .best_weights import BestWeightsSaver
 from .epoch_seed import EpochSeedHandler
 from .nan_stop import StopOnNan
 from .progress import EpochProgressBar
+from .result_saver import AnomalyResultSaver
 from .training_checkpoint import TrainingCheckpoint, find_checkpoints
 
 __all__ = [
+    "AnomalyResultSaver",
     "BestWeightsSaver",
     "EpochProgressBar",
     "EpochSeedHandler",

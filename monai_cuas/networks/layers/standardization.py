@@ -36,6 +36,11 @@ class LandmarkStandardization(nn.Module):
         self.levels: torch.Tensor
         self.landmarks: torch.Tensor
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the landmarks are known."""
+        return bool((~torch.isnan(self.landmarks)).all())
+
     @torch.jit.unused
     def fit(self, quantiles: torch.Tensor) -> None:
         """
