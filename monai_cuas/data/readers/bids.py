@@ -1,0 +1,155 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""BIDS and its kin: ``sub-*/[ses-*/][anat/]*_<suffix>.nii.gz``, lesion masks under ``derivatives/``.
+
+Covers ATLAS v2, ISLES'22 (``rawdata/``, ``_msk``) and most hospital exports.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from monai_cuas.utils import CUASError
+
+from .base import NIFTI_SUFFIXES, ReadReport, ScanEntry, folder_of, stem_of, subfolders, take_sequences, walk_files
+
+__all__ = ["detect_bids", "read_bids"]
+
+_ALIASES = {"t1w": "t1", "t2w": "t2", "pdw": "pd"}
+_MASK = re.compile(r"(?:^|_)(?:msk|mask|dseg|roi|lesion|label-[A-Za-z]*lesion[A-Za-z]*|label-L)(?:_|$)", re.IGNORECASE)
+_NOT_LESION = re.compile(r"(?:desc|label)-[A-Za-z]*(?:brain|tissue|aseg|csf|gm|wm)(?:_|$)", re.IGNORECASE)
+_HEALTHY = {"control", "controls", "healthy", "hc", "normal"}
+_PATHOLOGICAL = {"patient", "patients", "lesion", "case"}
+_Key = tuple[str, str]
+
+
+def _raw(folder: Path) -> Path:
+    return folder / "rawdata" if (folder / "rawdata").is_dir() else folder
+
+
+def _subject_folders(folder: Path) -> list[Path]:
+    """``sub-*`` folders below ``folder``; ATLAS v2 puts a cohort folder between."""
+    direct = [sub for sub in subfolders(folder) if sub.name.startswith("sub-")]
+    if direct:
+        return direct
+    between = [sub for sub in subfolders(folder) if sub.name not in ("derivatives", "code", "sourcedata")]
+    return [sub for cohort in between for sub in subfolders(cohort) if sub.name.startswith("sub-")]
+
+
+def detect_bids(folder: Path) -> bool:
+    """Tell whether there are ``sub-*`` folders (in ``rawdata/`` or one level deeper too)."""
+    return bool(_subject_folders(_raw(folder)))
+
+
+def _key(path: Path, root: Path) -> _Key | None:
+    """Subject and session of a file, from its folders, else from its name."""
+    parts = [*path.relative_to(root).parts[:-1], *path.name.split("_")]
+    subject = next((p for p in parts if p.startswith("sub-")), None)
+    session = next((p for p in parts if p.startswith("ses-")), "")
+    return (subject[4:], session[4:]) if subject else None
+
+
+def _sequence(path: Path) -> str:
+    suffix = stem_of(path).rsplit("_", 1)[-1].lower()
+    return _ALIASES.get(suffix, suffix)
+
+
+def _is_mask(path: Path) -> bool:
+    stem = stem_of(path)
+    return bool(_MASK.search(stem)) and not _NOT_LESION.search(stem)
+
+
+def _groups(folder: Path) -> dict[str, str]:
+    """Role by subject from the ``group`` column of ``participants.tsv``, where there is one."""
+    for table in (folder / "participants.tsv", _raw(folder) / "participants.tsv"):
+        if table.is_file():
+            with table.open(newline="", encoding="utf-8-sig") as file:
+                rows = list(csv.DictReader(file, delimiter="\t"))
+            roles: dict[str, str] = {}
+            for row in rows:
+                subject = (row.get("participant_id") or "").removeprefix("sub-")
+                group = (row.get("group") or "").strip().lower()
+                if group in _HEALTHY:
+                    roles[subject] = "normal"
+                elif group in _PATHOLOGICAL:
+                    roles[subject] = "lesion"
+            return roles
+    return {}
+
+
+def _masks(report: ReadReport, files: list[Path], root: Path) -> dict[_Key, Path]:
+    masks: dict[_Key, Path] = {}
+    for path in files:
+        key = _key(path, root)
+        if key is None or not path.name.endswith(NIFTI_SUFFIXES) or not _is_mask(path):
+            continue
+        if key in masks:
+            report.leave_out(path, f"a second mask of the same scan, {masks[key].name} is used")
+        else:
+            masks[key] = path
+    return masks
+
+
+def read_bids(folder: str | Path, sequences: Sequence[str] | None = None) -> ReadReport:
+    """Read a BIDS folder.
+
+    A scan with a lesion mask is ``lesion``; else the ``group`` column of participants.tsv tells (control, healthy
+    or patient); else the role stays open, since an unlabelled test case is no healthy subject.
+
+    Args:
+        folder: dataset root.
+        sequences: BIDS suffixes in lower case (t1 = T1w, t2 = T2w, flair, dwi, adc, ...); default: the first of
+            flair, t1, t2 that is there.
+
+    Raises:
+        CUASError: nothing fits.
+    """
+    report = ReadReport("bids", folder_of(folder))
+    raw = _raw(report.folder)
+    scans: dict[_Key, dict[str, Path]] = {}
+    files = [path for sub in _subject_folders(raw) for path in walk_files(sub, report)]
+    for path in files:
+        key = _key(path, raw)
+        if key is None or not path.name.endswith(NIFTI_SUFFIXES) or _is_mask(path):
+            continue
+        found = scans.setdefault(key, {})
+        if _sequence(path) in found:
+            report.leave_out(
+                path, f"a second {_sequence(path)} of the same scan, {found[_sequence(path)].name} is used"
+            )
+        else:
+            found[_sequence(path)] = path
+    derived = report.folder / "derivatives"
+    extra = walk_files(derived, report) if derived.is_dir() else []
+    masks = _masks(report, [*extra, *files], report.folder)
+    names = _chosen(sequences, scans, report.folder)
+    groups = _groups(report.folder)
+    for key, found in scans.items():
+        images = take_sequences(report, raw / f"sub-{key[0]}" / (f"ses-{key[1]}" if key[1] else ""), found, names)
+        if images:
+            role = "lesion" if key in masks else groups.get(key[0])
+            report.add(ScanEntry(images, key[0], role, masks.get(key), session=key[1] or None))
+    for key, mask in masks.items():
+        if key not in scans:
+            report.leave_out(mask, "a mask without a scan")
+    return report.required("sub-*/[ses-*/]anat/*_T1w.nii.gz")
+
+
+def _chosen(sequences: Sequence[str] | None, scans: dict[_Key, dict[str, Path]], folder: Path) -> list[str]:
+    present = {name for found in scans.values() for name in found}
+    if sequences:
+        names = [_ALIASES.get(name.lower(), name.lower()) for name in sequences]
+        unknown = [name for name in names if name not in present]
+        if unknown and present:
+            raise CUASError(f"{folder}: no scan has the sequence '{unknown[0]}'; found {', '.join(sorted(present))}.")
+        return names
+    for name in ("flair", "t1", "t2"):
+        if name in present:
+            return [name]
+    if present:
+        raise CUASError(f"{folder}: no FLAIR, T1w or T2w; name the sequences, found {', '.join(sorted(present))}.")
+    return ["t1"]

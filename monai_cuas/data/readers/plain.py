@@ -1,0 +1,109 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""A plain folder: NIfTI and NRRD files, DICOM series folders, masks of the same name under ``labels/``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from monai_cuas.utils import CUASError
+
+from .base import NIFTI_SUFFIXES, ReadReport, ScanEntry, folder_of, stem_of, walk_files
+
+__all__ = ["detect_plain", "is_dicom", "read_plain"]
+
+_VOLUMES = (*NIFTI_SUFFIXES, ".nrrd")
+_LABEL_ENDINGS = ("", "_mask", "_seg", "_label", "_lesion", "_msk")
+
+
+def is_dicom(path: Path) -> bool:
+    """Tell a DICOM file by its magic number (the name says nothing in hospital exports)."""
+    try:
+        with path.open("rb") as file:
+            file.seek(128)
+            return file.read(4) == b"DICM"
+    except OSError:
+        return False
+
+
+def detect_plain(folder: Path) -> bool:
+    """Tell whether any volume or DICOM file lies below the folder."""
+    return any(path.name.lower().endswith(_VOLUMES) or is_dicom(path) for path in walk_files(folder))
+
+
+def _subject(path: Path, root: Path) -> str:
+    """First folder below the root, else the file's own name: what belongs together in a split."""
+    parts = path.relative_to(root).parts
+    if not parts:
+        return root.name
+    return parts[0] if len(parts) > 1 or path.is_dir() else stem_of(path)
+
+
+def _label(path: Path, root: Path, labels: dict[str, Path]) -> Path | None:
+    """Mask of an image: the same path below labels/, with or without an ending such as _mask."""
+    place = path.relative_to(root)
+    if place.parts[0] == "images":
+        place = Path(*place.parts[1:])
+    base = (place.parent / stem_of(place)).as_posix() if place.parts else ""
+    return next((labels[base + ending] for ending in _LABEL_ENDINGS if base + ending in labels), None)
+
+
+def _series(report: ReadReport, folder: Path, root: Path) -> None:
+    """Add the DICOM series of one folder; nothing of the header but the SeriesInstanceUID is looked at."""
+    identifiers = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if len(identifiers) != 1:
+        what = f"holds {len(identifiers)} DICOM series; put each series into a folder of its own"
+        report.leave_out(folder, what if identifiers else "no readable DICOM series")
+        return
+    subject = _subject(folder, root)
+    report.add(ScanEntry((folder,), subject, extra={"series_uid": identifiers[0]}))
+
+
+def read_plain(folder: str | Path, sequences: Sequence[str] | None = None) -> ReadReport:
+    """Read a plain folder; what has a mask is ``lesion``, of everything else the role is open.
+
+    Images lie in the folder itself, in subfolders (the first one names the subject) or under ``images/``.
+
+    Args:
+        folder: where the files are.
+        sequences: not known here; must be left out.
+
+    Raises:
+        CUASError: nothing found, or sequences asked for.
+    """
+    if sequences:
+        raise CUASError("The layout 'plain' has no sequence names; use 'bids' for several sequences of a subject.")
+    report = ReadReport("plain", folder_of(folder))
+    root = report.folder
+    labels: dict[str, Path] = {}
+    images: list[Path] = []
+    series: dict[Path, None] = {}
+    for path in walk_files(root, report):
+        place = path.relative_to(root)
+        if path.name.lower().endswith(_VOLUMES):
+            if place.parts[0] == "labels":
+                inner = Path(*place.parts[1:])
+                labels[(inner.parent / stem_of(inner)).as_posix()] = path
+            else:
+                images.append(path)
+        elif is_dicom(path):
+            if path.name != "DICOMDIR":
+                series[path.parent] = None
+        else:
+            report.leave_out(path, "not NIfTI, NRRD or DICOM")
+    base = root / "images" if (root / "images").is_dir() and all("images" in p.parts for p in images) else root
+    used = set()
+    for path in images:
+        label = _label(path, root, labels)
+        used.add(label)
+        report.add(ScanEntry((path,), _subject(path, base), "lesion" if label else None, label))
+    for where in series:
+        _series(report, where, root)
+    for label in labels.values():
+        if label not in used:
+            report.leave_out(label, "a mask without a scan of the same name")
+    return report.required("NIfTI, NRRD or DICOM files")
