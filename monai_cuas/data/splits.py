@@ -40,7 +40,7 @@ def part_sizes(n: int, fractions: Sequence[float]) -> list[int]:
         raise CUASError(f"The shares of the split sum to {shares.sum():g}; they must sum to 1.")
     exact = shares * n
     sizes = np.floor(exact + 1e-9).astype(int)
-    order = np.argsort(-(exact - sizes), kind="stable")
+    order = np.argsort(-np.round(exact - sizes, 9), kind="stable")  # rounded: of equal remainders the first part wins
     for index in order[: n - int(sizes.sum())]:
         sizes[index] += 1
     while np.any((sizes == 0) & (shares > 0)) and sizes.max() > 1:
