@@ -74,6 +74,7 @@ def split_subjects(
 
 def save_split(split: dict[str, list[str]], path: str | os.PathLike, seed: int | None = None) -> None:
     """Write a split as JSON: ``{"seed": 0, "subjects": {"training": [...], ...}}``."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps({"seed": seed, "subjects": split}, indent=2) + "\n", encoding="utf-8")
 
