@@ -1,44 +1,127 @@
 # Copyright (c) monai_cuas contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Read the lists of a ``dataset.json``."""
+"""From scans that a reader found to one Decathlon-style ``dataset.json``."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
-from monai.data import load_decathlon_datalist
+from monai_cuas.utils import CUASError, replacing
 
-from ..utils import CUASError
+from .readers import ReadReport, ScanEntry
 
-__all__ = ["load_datalist"]
+__all__ = ["LISTS", "assign_parts", "datalist_entry", "settle_roles", "write_datalist"]
+
+LISTS = ("training", "calibration", "validation", "test_normal", "test_lesion")
 
 
-def load_datalist(path: str | os.PathLike, key: str, allow_empty: bool = False) -> list[dict[str, Any]]:
-    """
-    Entries of one list of a Decathlon-style ``dataset.json``, with absolute paths.
+def settle_roles(report: ReadReport, role: str = "auto") -> list[ScanEntry]:
+    """Return the entries whose role is known; a role that is given overrides the reader's.
 
     Args:
-        path: the file.
-        key: "training", "calibration", "validation", "test_normal" or "test_lesion".
-        allow_empty: give an empty list where the key is missing or empty.
+        report: what a reader found; what stays without role is noted as left out.
+        role: ``"normal"``, ``"lesion"`` or ``"auto"`` (the reader's).
 
     Raises:
-        CUASError: if the file is missing or broken, or the list is missing or empty.
+        CUASError: ``role`` is none of these, or calls scans with a lesion mask normal.
     """
+    if role not in ("normal", "lesion", "auto"):
+        raise CUASError(f"Unknown role '{role}'; choose normal, lesion or auto.")
+    settled = []
+    for entry in report.entries:
+        if role == "normal" and (entry.label is not None or entry.role == "lesion"):
+            raise CUASError(f"{entry.images[0]}: has a lesion, so it cannot be a normal scan; use --role auto.")
+        if role != "auto":
+            entry.role = role
+        if entry.role is None:
+            report.leave_out(entry.images[0], "nothing tells whether it is normal; name --role normal or lesion")
+        else:
+            settled.append(entry)
+    return settled
+
+
+def assign_parts(entries: Iterable[ScanEntry], split: dict[str, list[str]]) -> dict[str, list[ScanEntry]]:
+    """Put every entry into its list: normals by the split, lesions into ``test_lesion``.
+
+    A normal scan of a subject who has a lesion in another session never goes to training or calibration.
+
+    Raises:
+        CUASError: the split has a part that no list is named after.
+    """
+    entries = list(entries)
+    unknown = [part for part in split if part not in LISTS]
+    if unknown:
+        raise CUASError(f"The split has the part '{unknown[0]}'; known are {', '.join(LISTS)}.")
+    diseased = {entry.subject for entry in entries if entry.role == "lesion"}
+    part_of = {subject: part for part, subjects in split.items() for subject in subjects}
+    lists: dict[str, list[ScanEntry]] = {name: [] for name in LISTS}
+    for entry in entries:
+        if entry.role == "lesion":
+            lists["test_lesion"].append(entry)
+        elif entry.subject in diseased:
+            lists["test_normal"].append(entry)
+        elif entry.subject in part_of:
+            lists[part_of[entry.subject]].append(entry)
+    return lists
+
+
+def _path(path: Path, base: Path) -> str:
+    """Relative to the datalist's folder if below it, else absolute, so that the file can move with its data."""
+    return path.relative_to(base).as_posix() if path.is_relative_to(base) else os.path.abspath(path)
+
+
+def datalist_entry(entry: ScanEntry, base: Path) -> dict[str, Any]:
+    """Return the dictionary of one scan; several sequences become a list of paths (channels)."""
+    images = [_path(path, base) for path in entry.images]
+    result: dict[str, Any] = {"image": images[0] if len(images) == 1 else images}
+    if entry.label is not None:
+        result["label"] = _path(entry.label, base)
+    result["subject"] = entry.subject
+    for key, value in (("session", entry.session), ("site", entry.site)):
+        if value:
+            result[key] = value
+    return {**result, **entry.extra}
+
+
+def write_datalist(
+    lists: dict[str, list[ScanEntry]],
+    output: str | os.PathLike,
+    name: str = "scans",
+    description: str = "",
+    sequences: Sequence[str] = ("scan",),
+) -> None:
+    """Write ``dataset.json``, whole or not at all.
+
+    Args:
+        lists: entries by the names of :data:`LISTS`.
+        output: the file.
+        name: of the data set.
+        description: one line.
+        sequences: names of the channels.
+
+    Raises:
+        CUASError: the file cannot be written.
+    """
+    path = Path(os.path.abspath(output))
+    content: dict[str, Any] = {
+        "name": name,
+        "description": description,
+        "modality": {str(i): sequence for i, sequence in enumerate(sequences)},
+        "labels": {"0": "background", "1": "lesion"},
+        "tensorImageSize": "3D",
+    }
+    for part in LISTS:
+        content["num" + part.title().replace("_", "")] = len(lists.get(part, []))
+    for part in LISTS:
+        content[part] = [datalist_entry(entry, path.parent) for entry in lists.get(part, [])]
     try:
-        with open(path, encoding="utf-8") as stream:
-            content = json.load(stream)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise CUASError(
-            f"{path}: there is no such data list; give --dataset_dir a folder with dataset.json."
-        ) from error
-    except ValueError as error:
-        raise CUASError(f"{path}: this is no valid JSON ({error}).") from error
-    if not content.get(key):
-        if allow_empty:
-            return []
-        raise CUASError(f"{path}: the list '{key}' is missing or empty; it has {', '.join(content) or 'nothing'}.")
-    return load_decathlon_datalist(str(path), is_segmentation=True, data_list_key=key)
+        raise CUASError(f"{path}: cannot be written ({error.strerror}); name another output.") from error

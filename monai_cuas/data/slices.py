@@ -60,8 +60,6 @@ class _Volume(Transform):
 
     def __call__(self, item: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         data = self.preprocessing({k: item[k] for k in (self.image_key, self.label_key) if k in item})
-        if "slice_mask" not in data:
-            raise ValueError("the slices' preprocessing must give slice_mask: use BrainVolumed(...).for_slices().")
         mask = data["slice_mask"] > 0
         out = {
             "image": _plain(data[self.image_key]).to(torch.float16),
@@ -80,6 +78,20 @@ def _plain(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
 
 
+def _cached(dataset: PersistentDataset, item: Any) -> dict[str, torch.Tensor]:
+    """The cached item; a file that an interrupted run left half-written is made again."""
+    try:
+        return dataset._cachecheck(item)
+    except (RuntimeError, EOFError) as error:
+        if user_message(error) is not None or dataset.cache_dir is None:
+            raise
+        name = dataset.hash_func(item).decode() + dataset.transform_hash + ".pt"
+        if not (dataset.cache_dir / name).is_file():
+            raise
+        (dataset.cache_dir / name).unlink()
+        return dataset._cachecheck(item)
+
+
 class _Profile(Transform):
     """Brain and lesion area of each slice, read from the cached volume."""
 
@@ -87,7 +99,7 @@ class _Profile(Transform):
         self.volumes = volumes
 
     def __call__(self, key: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-        volume = self.volumes[key["scan"]]
+        volume = _cached(self.volumes, self.volumes.data[key["scan"]])
         return {"area": volume["area"], "lesion": volume["lesion"]}
 
 
@@ -104,7 +116,7 @@ class _Slice(Transform):
     def __call__(self, key: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         scan, z = key["scan"], key["slice"]
         if self._last is None or self._last[0] != scan:
-            self._last = (scan, self.volumes[scan])
+            self._last = (scan, _cached(self.volumes, self.volumes.data[scan]))
         volume = self._last[1]
         # A clone: saving a view would save the whole volume.
         return {"image": volume["image"][..., z].clone(), "brain_mask": volume["brain_mask"][..., z].clone()}
@@ -156,6 +168,8 @@ class SliceDataset(Dataset):
             raise ValueError(f"middle_slices must be at least 1 or null, got {middle_slices}.")
         if not data:
             raise CUASError("the list of training scans is empty; check the dataset's folder and the name of the list.")
+        if not getattr(transform, "parameters", {"slice_mask": True})["slice_mask"]:
+            raise ValueError("the transform must give slice_mask: use BrainVolumed(...).for_slices().")
         super().__init__(list(data), transform)
         self.transform: Compose = transform
         self.min_brain_fraction, self.middle_slices = min_brain_fraction, middle_slices
@@ -193,10 +207,10 @@ class SliceDataset(Dataset):
         index = []
         for scan in tqdm(range(len(self.data)), desc="training slices", disable=not progress, leave=False):
             try:
-                profile = self._profiles._cachecheck({"key": self._keys[scan], "scan": scan})
+                profile = _cached(self._profiles, {"key": self._keys[scan], "scan": scan})
                 chosen = self._eligible(profile["area"], profile["lesion"])
                 for z in chosen:
-                    self._slices._cachecheck({"key": f"{self._keys[scan]}-{z}", "scan": scan, "slice": z})
+                    _cached(self._slices, {"key": f"{self._keys[scan]}-{z}", "scan": scan, "slice": z})
             except Exception as error:
                 sentence = user_message(error)
                 if sentence is None:
@@ -226,7 +240,7 @@ class SliceDataset(Dataset):
 
     def _transform(self, index: int) -> dict[str, Any]:
         scan, z = self.index[index]
-        item = self._slices._cachecheck({"key": f"{self._keys[scan]}-{z}", "scan": scan, "slice": z})
+        item = _cached(self._slices, {"key": f"{self._keys[scan]}-{z}", "scan": scan, "slice": z})
         self._slicer.forget()
         entry = self.data[scan]
         subject = str(entry.get("subject") or ensure_tuple(entry[self._image_key])[0])

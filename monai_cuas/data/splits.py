@@ -40,7 +40,7 @@ def part_sizes(n: int, fractions: Sequence[float]) -> list[int]:
         raise CUASError(f"The shares of the split sum to {shares.sum():g}; they must sum to 1.")
     exact = shares * n
     sizes = np.floor(exact + 1e-9).astype(int)
-    order = np.argsort(-(exact - sizes), kind="stable")
+    order = np.argsort(-np.round(exact - sizes, 9), kind="stable")  # rounded: of equal remainders the first part wins
     for index in order[: n - int(sizes.sum())]:
         sizes[index] += 1
     while np.any((sizes == 0) & (shares > 0)) and sizes.max() > 1:
@@ -74,6 +74,7 @@ def split_subjects(
 
 def save_split(split: dict[str, list[str]], path: str | os.PathLike, seed: int | None = None) -> None:
     """Write a split as JSON: ``{"seed": 0, "subjects": {"training": [...], ...}}``."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps({"seed": seed, "subjects": split}, indent=2) + "\n", encoding="utf-8")
 

@@ -41,7 +41,8 @@ class MaskAnomaly(Transform):
         if not isinstance(mask, MetaTensor):
             return convert_to_dst_type(out, img)[0] if isinstance(img, MetaTensor) else out
         # The mask was never resampled: its affine is the scan's to the last bit, an inverted one is so up to rounding.
-        return MetaTensor(out, meta=dict(img.meta if isinstance(img, MetaTensor) else mask.meta), affine=mask.affine)
+        meta = dict(img.meta if isinstance(img, MetaTensor) else mask.meta)
+        return MetaTensor(out, meta={**meta, "affine": mask.affine})
 
 
 class ThresholdAnomaly(Transform):

@@ -1,0 +1,106 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader
+
+from monai_cuas.data.slices import SliceDataset
+from monai_cuas.transforms import BrainVolumed
+from monai_cuas.utils import CUASError
+
+PRE = BrainVolumed(image_size=16, margin_mm=0)
+
+
+def make(data, tmp_path, **kwargs):
+    return SliceDataset(data, PRE.for_slices(), tmp_path / "cache", **{"progress": False, **kwargs})
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "per_scan"),
+    [
+        ({"min_brain_fraction": 0.0}, 12),
+        ({"min_brain_fraction": 0.5}, 6),
+        ({"min_brain_fraction": 0.0, "middle_slices": 4}, 4),
+        ({"min_brain_fraction": 0.5, "middle_slices": 4}, 2),
+        ({"min_brain_fraction": 0.0, "middle_slices": 100}, 12),
+    ],
+)
+def test_which_slices(data, tmp_path, kwargs, per_scan):
+    dataset = make(data, tmp_path, **kwargs)
+    assert len(dataset) == 3 * per_scan
+    item = dataset[0]
+    assert item["image"].shape == item["brain_mask"].shape == (1, 16, 16)
+    assert item["image"].dtype == torch.float32
+    assert item["subject"] == "s0"
+    assert dataset[len(dataset) - 1]["subject"] == "s2"
+    assert torch.equal(item["image"] > 0, item["brain_mask"] > 0)
+
+
+def test_content_is_that_of_the_volume(data, tmp_path):
+    dataset = make(data, tmp_path, min_brain_fraction=0.0)
+    volume = PRE({"image": data[1]["image"]})["image"]
+    for z in range(12):
+        np.testing.assert_allclose(dataset[12 + z]["image"], volume[..., z], atol=1e-3)
+
+
+def test_label_leaves_slices_out(data, tmp_path):
+    label = np.zeros((24, 24, 16), dtype=np.uint8)
+    label[10:14, 10:14, 5:8] = 1
+    nib.save(nib.Nifti1Image(label, np.eye(4)), tmp_path / "label.nii.gz")
+    data[0]["label"] = str(tmp_path / "label.nii.gz")
+    dataset = make(data, tmp_path, min_brain_fraction=0.0)
+    assert len(dataset) == 36 - 3
+    # The brain starts at slice 2 of the scan.
+    assert [z for scan, z in dataset.index if scan == 0] == [0, 1, 2, 6, 7, 8, 9, 10, 11]
+
+
+def test_cache_is_used_and_never_stale(data, cylinder, tmp_path, monkeypatch):
+    first = make(data, tmp_path)[0]["image"]
+    calls = []
+    monkeypatch.setattr(BrainVolumed, "__call__", lambda *a, **k: calls.append(1))
+    assert torch.equal(make(data, tmp_path)[0]["image"], first)
+    assert not calls
+    monkeypatch.undo()
+    cylinder(data[0]["image"], seed=77)
+    assert not torch.equal(make(data, tmp_path)[0]["image"], first)
+    other = SliceDataset(data, BrainVolumed(image_size=20).for_slices(), tmp_path / "cache", progress=False)
+    assert other[0]["image"].shape == (1, 20, 20)
+
+
+@pytest.mark.parametrize("folder", ["volumes", "slices", "profiles"])
+def test_half_written_cache_is_made_again(data, tmp_path, folder):
+    first = make(data, tmp_path)[0]["image"]
+    for file in (tmp_path / "cache" / folder).iterdir():
+        os.truncate(file, 100)
+    assert torch.equal(make(data, tmp_path)[0]["image"], first)
+
+
+def test_bad_scans_are_left_out(data, tmp_path):
+    (tmp_path / "1.nii.gz").write_text("no scan")
+    dataset = make(data, tmp_path)
+    assert len(dataset) == 12
+    assert [file for file, _ in dataset.failed] == [data[1]["image"]]
+    with pytest.raises(CUASError, match="no training slice is left of 1 scans"):
+        make(data[1:2], tmp_path)
+    with pytest.raises(CUASError, match="empty"):
+        make([], tmp_path)
+
+
+def test_workers_and_pickle(data, tmp_path):
+    dataset = pickle.loads(pickle.dumps(make(data, tmp_path)))
+    batches = list(DataLoader(dataset, batch_size=6, num_workers=2))
+    assert [b["image"].shape for b in batches] == [(6, 1, 16, 16)] * 3
+    assert torch.equal(batches[0]["image"][2], dataset[2]["image"])
+
+
+def test_slices_need_the_mask(data, tmp_path):
+    with pytest.raises(ValueError, match="for_slices"):
+        SliceDataset(data, PRE, tmp_path / "cache", progress=False)
