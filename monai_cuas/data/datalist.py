@@ -11,11 +11,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai.data import load_decathlon_datalist
+
 from monai_cuas.utils import CUASError, replacing
 
 from .readers import ReadReport, ScanEntry
 
-__all__ = ["LISTS", "assign_parts", "datalist_entry", "settle_roles", "write_datalist"]
+__all__ = ["LISTS", "assign_parts", "datalist_entry", "load_datalist", "settle_roles", "write_datalist"]
 
 LISTS = ("training", "calibration", "validation", "test_normal", "test_lesion")
 
@@ -125,3 +127,31 @@ def write_datalist(
             temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise CUASError(f"{path}: cannot be written ({error.strerror}); name another output.") from error
+
+
+def load_datalist(path: str | os.PathLike, key: str, allow_empty: bool = False) -> list[dict[str, Any]]:
+    """
+    Entries of one list of a Decathlon-style ``dataset.json``, with absolute paths.
+
+    Args:
+        path: the file.
+        key: "training", "calibration", "validation", "test_normal" or "test_lesion".
+        allow_empty: give an empty list where the key is missing or empty.
+
+    Raises:
+        CUASError: if the file is missing or broken, or the list is missing or empty.
+    """
+    try:
+        with open(path, encoding="utf-8") as stream:
+            content = json.load(stream)
+    except OSError as error:
+        raise CUASError(
+            f"{path}: there is no such data list; give --dataset_dir a folder with dataset.json."
+        ) from error
+    except ValueError as error:
+        raise CUASError(f"{path}: this is no valid JSON ({error}).") from error
+    if not content.get(key):
+        if allow_empty:
+            return []
+        raise CUASError(f"{path}: the list '{key}' is missing or empty; it has {', '.join(content) or 'nothing'}.")
+    return load_decathlon_datalist(str(path), is_segmentation=True, data_list_key=key)
