@@ -90,8 +90,13 @@ class AttentionSizeLoss(nn.Module):
         """
         Args:
             attention: (N, 1, H, W), in [0, 1].
-            mask: brain mask of the same shape.
+            mask: brain mask of the same shape; a slice without brain counts as 0.
+
+        Returns:
+            Mean over the batch.
         """
-        inside = (mask > 0).to(attention.dtype)
-        mean = (attention * inside).sum(dim=(1, 2, 3)) / inside.sum(dim=(1, 2, 3)).clamp(min=1)
-        return self.penalty(1 - self.p - mean).mean()
+        inside = (mask > 0).float()
+        n = inside.sum(dim=(1, 2, 3))
+        mean = (attention.float() * inside).sum(dim=(1, 2, 3)) / n.clamp(min=1)
+        # a slice without brain has no attention to measure
+        return torch.where(n > 0, self.penalty(1 - self.p - mean), 0.0).mean()

@@ -68,3 +68,30 @@ def test_size_penalty_counts_the_brain_alone(penalty, expected):
 def test_bad_arguments(arguments):
     with pytest.raises(ValueError, match="must be"):
         AttentionSizeLoss(**arguments)
+
+
+def test_entropy_gradient_by_finite_differences():
+    torch.manual_seed(0)
+    mask = torch.ones(2, 1, 2, 3)
+    mask[0, 0, 0, 0] = 0
+    attention = torch.randn(2, 1, 2, 3, requires_grad=True)
+    assert torch.autograd.gradcheck(attention_entropy, (attention, mask), eps=1e-2, atol=2e-3, rtol=1e-2)
+
+
+@pytest.mark.parametrize("penalty", ["barrier", "l1", "l2"])
+def test_slice_without_brain_adds_nothing(penalty):
+    attention = torch.rand(2, 1, 4, 4, requires_grad=True)
+    mask = torch.ones(2, 1, 4, 4)
+    mask[1] = 0
+    loss = AttentionSizeLoss(0.2, penalty)
+    both = loss(attention, mask)
+    assert both.item() == pytest.approx(loss(attention[:1], mask[:1]).item() / 2, rel=1e-5)
+    both.backward()
+    assert torch.isfinite(attention.grad).all()
+    assert attention.grad[1].abs().sum() == 0
+
+
+def test_size_of_a_large_half_precision_map():
+    # the pixel count of 300 x 300 exceeds what float16 can hold
+    attention = torch.full((1, 1, 300, 300), 0.5, dtype=torch.float16)
+    assert AttentionSizeLoss(0.2, "l1")(attention, torch.ones(1, 1, 300, 300)).item() == pytest.approx(0.3, abs=1e-5)

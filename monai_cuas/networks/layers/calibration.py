@@ -106,17 +106,23 @@ class ScoreCalibration(nn.Module):
 
         Returns:
             -log10 of the healthy exceedance rate, >= 0, linear beyond the known rates; ``x`` itself if not calibrated.
+            Where several rates share a threshold (a saturated map), the value gets the largest of the rates and what
+            lies above it the smallest: so the part of the map at that value is not found at a rate it does not keep.
         """
         known = torch.logical_not(torch.isnan(self.thresholds))
-        knots = self.thresholds[known].to(x.dtype)
-        scores = -torch.log10(self.rates[known]).to(x.dtype)
-        n = knots.shape[0]
+        n = int(known.sum())
         if n < 2:
             return x
-        # equal thresholds (a flat map) would divide by zero
-        steps = (knots[1:] - knots[:-1]).clamp(min=1e-12)
-        slopes = (scores[1:] - scores[:-1]) / steps
+        # thresholds of small rates lie closer together than half precision (AMP) can tell
+        if x.dtype != torch.float64:
+            x = x.float()
+        knots = self.thresholds[known].to(x.dtype)
+        scores = -torch.log10(self.rates[known]).to(x.dtype)
+        steps = knots[1:] - knots[:-1]
+        # equal thresholds have no slope; beyond an outermost pair of them the slope of the whole range is taken
+        whole = (scores[n - 1] - scores[0]) / (knots[n - 1] - knots[0]).clamp(min=1e-12)
+        slopes = torch.where(steps > 0, (scores[1:] - scores[:-1]) / steps.clamp(min=1e-12), whole)
         y = scores[0] + slopes[0] * (x - knots[0])
         for k in range(n - 1):
-            y = torch.where(x >= knots[k], scores[k] + slopes[k] * (x - knots[k]), y)
+            y = torch.where(x > knots[k], scores[k] + slopes[k] * (x - knots[k]), y)
         return y.clamp(min=0.0)

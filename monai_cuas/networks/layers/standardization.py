@@ -50,14 +50,14 @@ class LandmarkStandardization(nn.Module):
             quantiles: raw intensity at each level, (n_scans, C, K).
 
         Raises:
-            ValueError: if the shape does not fit, or a scan's quantiles do not ascend.
+            ValueError: if the shape does not fit, or a scan's quantiles are not finite or do not ascend.
         """
         q = torch.as_tensor(quantiles, dtype=torch.float64)
         if q.ndim != 3 or q.shape[1:] != self.landmarks.shape:
             raise ValueError(f"quantiles must have shape (n, {tuple(self.landmarks.shape)}), got {tuple(q.shape)}.")
         spread = q[..., -1:] - q[..., :1]
-        if not bool((spread > 0).all()):
-            raise ValueError("each scan's last quantile must lie above its first.")
+        if not bool(torch.isfinite(q).all() and (q.diff(dim=-1) >= 0).all() and (spread > 0).all()):
+            raise ValueError("each scan's quantiles must be finite and ascend, the last must lie above its first.")
         profile = ((q - q[..., :1]) / spread).mean(dim=0)
         self.landmarks.copy_(_LOW + (_HIGH - _LOW) * profile)
 

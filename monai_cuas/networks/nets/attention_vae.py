@@ -151,7 +151,8 @@ class AttentionVAE(nn.Module):
 
     @torch.jit.unused
     def _gradcam(self, x: torch.Tensor) -> torch.Tensor:
-        with torch.enable_grad():
+        # evaluators switch autograd off, by no_grad or inference_mode
+        with torch.inference_mode(False), torch.enable_grad():
             features = self.features(self.standardize(x)).requires_grad_()
             mu, _ = self.encode(features)
             attention = gradient_weighted_map(features, mu).detach()
