@@ -123,6 +123,6 @@ class ScoreCalibration(nn.Module):
         whole = (scores[n - 1] - scores[0]) / (knots[n - 1] - knots[0]).clamp(min=1e-12)
         slopes = torch.where(steps > 0, (scores[1:] - scores[:-1]) / steps.clamp(min=1e-12), whole)
         y = scores[0] + slopes[0] * (x - knots[0])
-        for k in range(n - 1):
-            y = torch.where(x > knots[k], scores[k] + slopes[k] * (x - knots[k]), y)
+        for k in range(n):
+            y = torch.where(x > knots[k], scores[k] + slopes[min(k, n - 2)] * (x - knots[k]), y)
         return y.clamp(min=0.0)
