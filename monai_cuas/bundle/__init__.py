@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from ..utils import require_writable
 from .overrides import check_overrides, unknown_ids
-from .setup import install_excepthook, require_writable, setup
+from .setup import install_excepthook, setup
 from .workflow import finish_training, run_config, write_settings
 
 __all__ = [

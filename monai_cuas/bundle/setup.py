@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from types import TracebackType
 
 from monai.utils import set_determinism
 
-from ..utils import CUASError, user_message
+from ..utils import require_writable, user_message
 from .overrides import check_overrides
 
-__all__ = ["install_excepthook", "require_writable", "setup"]
+__all__ = ["install_excepthook", "setup"]
 
 
 def install_excepthook() -> None:
@@ -29,25 +28,6 @@ def install_excepthook() -> None:
             print(f"monai_cuas: error: {message}", file=sys.stderr)
 
     sys.excepthook = show
-
-
-def require_writable(folder: str | os.PathLike) -> str:
-    """
-    Make ``folder`` if needed and check that files can be written into it.
-
-    Raises:
-        CUASError: if it cannot be made or written to.
-    """
-    path = os.fspath(folder)
-    try:
-        os.makedirs(path, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise CUASError(
-            f"{path}: cannot write to this folder ({error.strerror}); choose another one with --output_dir."
-        ) from error
-    return path
 
 
 def setup(seed: int | None = None, output_dir: str | os.PathLike | None = None) -> None:

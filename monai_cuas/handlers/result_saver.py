@@ -20,31 +20,12 @@ from monai.transforms import LoadImage
 from skimage.measure import label as connected_components
 
 from ..metrics import top_fraction_mean
-from ..utils import CUASError, replacing
+from ..utils import replacing, require_writable
 from ..visualize.overlay import draw_overlay
 
-__all__ = ["AnomalyResultSaver", "check_writable", "save_nifti", "update_csv"]
+__all__ = ["AnomalyResultSaver", "save_nifti", "update_csv"]
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".dcm")
-
-
-def check_writable(folder: str | os.PathLike) -> Path:
-    """
-    Make the output folder and prove that files can be written into it.
-
-    Raises:
-        CUASError: if not.
-    """
-    path = Path(folder)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with replacing(path / "write_test") as temporary:
-            temporary.touch()
-        (path / "write_test").unlink()
-    except OSError as error:
-        reason = error.strerror or "it cannot be written"
-        raise CUASError(f"{path}: {reason}; give an --output_dir that can be written.") from error
-    return path
 
 
 def save_nifti(path: str | os.PathLike, volume: np.ndarray, affine: np.ndarray, dtype: type) -> None:
@@ -144,7 +125,7 @@ class AnomalyResultSaver:
 
     def started(self, engine: Engine) -> None:
         """Refuse a folder that cannot be written before any work is done."""
-        check_writable(self.output_dir)
+        require_writable(self.output_dir)
         self._written.clear()
         self._clock = time.perf_counter()
 

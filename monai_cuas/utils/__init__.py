@@ -4,6 +4,6 @@
 from __future__ import annotations
 
 from .errors import CUASError, ScanError, user_message
-from .files import replacing
+from .files import replacing, require_writable
 
-__all__ = ["CUASError", "ScanError", "replacing", "user_message"]
+__all__ = ["CUASError", "ScanError", "replacing", "require_writable", "user_message"]

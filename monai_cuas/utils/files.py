@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replacing"]
+from .errors import CUASError
+
+__all__ = ["replacing", "require_writable"]
 
 
 @contextmanager
@@ -30,3 +33,22 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_writable(folder: str | os.PathLike) -> str:
+    """
+    Make ``folder`` if needed and check that files can be written into it.
+
+    Raises:
+        CUASError: if it cannot be made or written to.
+    """
+    path = os.fspath(folder)
+    try:
+        os.makedirs(path, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise CUASError(
+            f"{path}: cannot write to this folder ({error.strerror}); choose another one with --output_dir."
+        ) from error
+    return path

@@ -13,9 +13,10 @@ from monai.config.type_definitions import NdarrayOrTensor
 from monai.transforms import Transform
 from monai.utils import TransformBackends, convert_data_type, convert_to_dst_type
 
+from monai_cuas.networks.layers import DEFAULT_LEVELS
+
 __all__ = ["DEFAULT_LEVELS", "ForegroundQuantileScale", "foreground_quantiles"]
 
-DEFAULT_LEVELS = (0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99)
 """Landmark levels of Nyul's standardisation, as fractions of the foreground."""
 
 _MAX_SAMPLES = 1_000_000
