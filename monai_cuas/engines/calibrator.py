@@ -116,18 +116,22 @@ def _relevel(thresholds: np.ndarray, rates: np.ndarray, values: np.ndarray) -> n
     return moved
 
 
-def _report(sample: _VoxelSample, calibration: Any, network: Any, failed: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def _report(
+    sample: _VoxelSample, calibration: Any, network: Any, failed: Sequence[tuple[str, str]], weights: str | None
+) -> dict[str, Any]:
     rates, thresholds = calibration.rates.tolist(), calibration.thresholds.tolist()
     supported = {f"{r:g}": t for r, t in zip(rates, thresholds) if not math.isnan(t)}
     realised = {r: sample.exceedance(-math.log10(float(r))) for r in supported if float(r) <= 0.05}
     scan_scores = np.array(sample.scan_scores)
     return {
+        "weights": None if weights is None else Path(weights).name,
         "meaning": "threshold on the raw map that healthy brain voxels, pooled over the calibration scans, exceed at "
         "the stated rate; the anomaly map shows -log10 of that rate",
         "n_scans": len(sample.names),
         "n_voxels": int(sum(map(len, sample.values))),
         "thresholds": supported,
-        "percentile_recipe": {"percentile": 99, "threshold": supported.get("0.01")},
+        # the recipe of the authors' code is a percentile of the normal scans' map: the same thresholds, named so
+        "percentiles": {f"{100 * (1 - float(r)):g}": t for r, t in supported.items()},
         "unsupported_rates": [r for r, t in zip(rates, thresholds) if math.isnan(t)],
         "realised_rate_note": "in-sample, measured in pass 2 with the thresholds of pass 1, before the final "
         "correction; the rate on normal scans that took no part in calibration is in evaluation.json",
@@ -155,6 +159,7 @@ def calibrate(
     min_scans: int = 3,
     max_voxels_per_scan: int = 500_000,
     seed: int = 0,
+    weights: str | None = None,
 ) -> dict[str, Any]:
     """
     Fit the calibration of a method on held-out normal scans.
@@ -174,9 +179,10 @@ def calibrate(
         min_scans: fewer good scans than this are refused.
         max_voxels_per_scan: of a larger scan, a random sample of this size is used.
         seed: of that sample.
+        weights: file that the calibration will be saved in; the report gives its name.
 
     Returns:
-        The report: thresholds by rate, rates that could not be supported, realised rates, scores of the scans.
+        The report: thresholds by rate and by percentile, rates without support, realised rates, scans' scores.
 
     Raises:
         CUASError: if there are too few scans or voxels for any rate.
@@ -206,7 +212,7 @@ def calibrate(
     calibration.set_(torch.as_tensor(thresholds))
     sample = collect(inferer, "calibrating (2/2)")
     calibration.set_(torch.as_tensor(_relevel(thresholds, rates, sample.sorted())))
-    report = _report(sample, calibration, network, failed)
+    report = _report(sample, calibration, network, failed, weights)
     if report["unsupported_rates"]:
         logger.warning(
             "%d normal scans are too few for the rates %s; they stay without a threshold.",

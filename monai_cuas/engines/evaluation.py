@@ -64,9 +64,16 @@ def _label(entry: Mapping[str, Any], item: Mapping[str, Any]) -> np.ndarray | No
         return None
     if not os.path.exists(file):
         raise ScanError(file, "the label file does not exist", "correct the data list")
-    label = np.asarray(LoadImage(image_only=True)(file))
+    image = LoadImage(image_only=True)(file)
+    label = np.asarray(image)
     label = label[..., 0] if label.ndim == 4 else label
-    if label.shape != tuple(item["brain_mask"].shape[1:]):
+    # half a voxel at the far corner would move every lesion by half a voxel
+    corners = np.array([[0, 0, 0, 1], [*(n - 1 for n in label.shape[:3]), 1]]).T
+    step = np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0).min()
+    same = label.shape == tuple(item["brain_mask"].shape[1:]) and np.allclose(
+        np.asarray(image.affine) @ corners, np.asarray(item["brain_mask"].affine) @ corners, atol=0.5 * step
+    )
+    if not same:
         raise ScanError(file, "the label is not on the grid of its scan", "resample it to the scan")
     return label > 0
 
@@ -98,6 +105,7 @@ class _Method:
                 "true": n_true,
                 "dice": 2 * overlap / (int(found.sum()) + n_true) if n_true else math.nan,
                 "fpr": float((found & ~truth).sum() / healthy) if healthy else math.nan,
+                "healthy": healthy,
                 "label_outside_brain_mask": int((label & ~inside).sum()),
             }
         )
@@ -129,9 +137,12 @@ class _Method:
         }
 
     def normals(self) -> dict[str, float]:
-        rates = [s["fpr"] for s in self.scans if "normal" in s["groups"]]
+        normal = [s for s in self.scans if "normal" in s["groups"]]
+        rates = [s["fpr"] for s in normal]
+        n_healthy = sum(s["healthy"] for s in normal)
         return {
             "n_normal": len(rates),
+            "fpr_normal_pooled": sum(s["found"] for s in normal) / n_healthy if n_healthy else math.nan,
             "fpr_normal_mean": _mean(rates),
             "fpr_normal_max": max(rates, default=math.nan),
         }

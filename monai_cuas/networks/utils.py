@@ -12,7 +12,32 @@ from torch import nn
 
 from ..utils import ScanError, replacing
 
-__all__ = ["load_weights", "save_weights"]
+__all__ = ["encode_text", "load_weights", "save_weights"]
+
+_TEXT_LENGTH = 64
+
+
+def encode_text(text: str) -> torch.Tensor:
+    """
+    Text as a tensor, so that a network can keep it in its weights, which hold tensors alone.
+
+    Args:
+        text: ASCII, such as the name of the map that the network gives.
+
+    Returns:
+        (64,) uint8, padded with zeros.
+
+    Raises:
+        ValueError: if the text is longer or not ASCII.
+    """
+    code = text.encode("ascii") if text.isascii() else b""
+    if not 0 < len(code) <= _TEXT_LENGTH:
+        raise ValueError(f"the text must be 1 to {_TEXT_LENGTH} ASCII characters, got {text!r}.")
+    return torch.tensor(list(code.ljust(_TEXT_LENGTH, b"\0")), dtype=torch.uint8)
+
+
+def _decode_text(code: torch.Tensor) -> str:
+    return bytes(code.tolist()).rstrip(b"\0").decode("ascii", "replace")
 
 
 def save_weights(network: nn.Module, path: str | os.PathLike) -> None:
@@ -47,6 +72,13 @@ def load_weights(network: nn.Module, path: str | os.PathLike) -> nn.Module:
     if "image_size" in own and "image_size" in state and not torch.equal(own["image_size"].cpu(), state["image_size"]):
         size, asked = int(state["image_size"][0]), int(own["image_size"][0])
         raise ScanError(path, f"trained at image_size {size}, the config says {asked}", f"pass --image_size {size}")
+    if "map_name" in own and "map_name" in state and not torch.equal(own["map_name"].cpu(), state["map_name"]):
+        made, asked = _decode_text(state["map_name"]), _decode_text(own["map_name"])
+        raise ScanError(
+            path,
+            f"trained and calibrated for the map '{made}', the config asks for '{asked}'",
+            "use the settings of its training (settings.json of the run)",
+        )
     if wrong:
         raise ScanError(
             path,

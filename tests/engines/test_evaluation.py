@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from monai_cuas.engines.calibrator import calibrate, conformal_quantile
-from monai_cuas.engines.evaluation import evaluate, size_bin
+from monai_cuas.engines.evaluation import _label, evaluate, size_bin
 from monai_cuas.inferers import CalibratedInferer
 from monai_cuas.networks.layers import LandmarkStandardization, ScoreCalibration
 from monai_cuas.utils import CUASError, ScanError
@@ -74,6 +75,7 @@ def test_calibration_holds_its_rate_and_is_reproducible(tmp_path):
     assert network.calibration.threshold(0.01) == pytest.approx(0.595, abs=2e-3)
     assert json.loads((tmp_path / "calibration.json").read_text())["n_scans"] == report["n_scans"] == 5
     assert report["realised_rate_on_calibration_scans"]["0.01"]["mean"] == pytest.approx(0.01, abs=3e-3)
+    assert report["percentiles"]["99"] == report["thresholds"]["0.01"] == network.calibration.threshold(0.01)
 
 
 def test_too_few_voxels_leave_the_rate_unsupported(caplog):
@@ -146,7 +148,24 @@ def test_normals_alone_give_false_positive_rates(tmp_path):
     figures = report["methods"]["model"]["groups"]["all lesions"]
     assert figures["n_normal"] == 2
     assert 0 < figures["fpr_normal_mean"] <= figures["fpr_normal_max"] < 0.02
+    # both normals have the same number of voxels
+    assert figures["fpr_normal_pooled"] == pytest.approx(figures["fpr_normal_mean"])
     json.loads((tmp_path / "evaluation.json").read_text())
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_a_label_elsewhere_is_refused(tmp_path, shift):
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    moved = affine.copy()
+    moved[0, 3] = 2 * shift
+    nib.save(nib.Nifti1Image(np.ones(SHAPE, np.uint8), moved), tmp_path / "label.nii.gz")
+    item = {"brain_mask": MetaTensor(torch.ones(1, *SHAPE), affine=affine)}
+    entry = {"label": str(tmp_path / "label.nii.gz")}
+    if shift:
+        with pytest.raises(ScanError, match="not on the grid"):
+            _label(entry, item)
+    else:
+        assert _label(entry, item).all()
 
 
 @pytest.mark.parametrize(("size", "name"), [(4.9, "<5 mm"), (5, "5-10 mm"), (19, "10-20 mm"), (20, ">=20 mm")])

@@ -21,6 +21,7 @@ from ..layers import (
     gradient_weighted_map,
     mean_activation_map,
 )
+from ..utils import encode_text
 
 __all__ = ["AttentionVAE"]
 
@@ -74,6 +75,8 @@ class AttentionVAE(nn.Module):
             raise ValueError(f"attention_stage must be a stage from 0 to {len(channels) - 1}, got {attention_stage}.")
         self.latent, self.attention, self.attention_stage = latent, attention, attention_stage
         self.register_buffer("image_size", torch.tensor([image_size, image_size]))
+        # the calibration holds for one kind of map: load_weights compares the names
+        self.register_buffer("map_name", encode_text(f"{attention} attention, stage {attention_stage}"))
         self.standardize = LandmarkStandardization(in_channels)
         self.calibration = ScoreCalibration(calibration_rates)
         self.stem, self.stages = self._encoder(in_channels, channels, layers, stem_stride)
