@@ -83,6 +83,8 @@ def datalist_entry(entry: ScanEntry, base: Path) -> dict[str, Any]:
     result: dict[str, Any] = {"image": images[0] if len(images) == 1 else images}
     if entry.label is not None:
         result["label"] = _path(entry.label, base)
+    elif entry.role == "lesion" and "slice_labels" not in entry.extra:
+        result["scan_label"] = 1  # else evaluation would take a scan without mask for a normal one
     result["subject"] = entry.subject
     for key, value in (("session", entry.session), ("site", entry.site)):
         if value:
@@ -154,4 +156,8 @@ def load_datalist(path: str | os.PathLike, key: str, allow_empty: bool = False) 
         if allow_empty:
             return []
         raise CUASError(f"{path}: the list '{key}' is missing or empty; it has {', '.join(content) or 'nothing'}.")
-    return load_decathlon_datalist(str(path), is_segmentation=True, data_list_key=key)
+    loaded = load_decathlon_datalist(str(path), is_segmentation=True, data_list_key=key)
+    # MONAI turns every string that happens to name a file into a path, such as the subject "patient07"
+    return [
+        {**entry, **{k: item[k] for k in ("image", "label") if k in item}} for entry, item in zip(content[key], loaded)
+    ]

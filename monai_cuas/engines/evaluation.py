@@ -28,10 +28,11 @@ from scipy.ndimage import binary_erosion
 from ..inferers import CalibratedInferer, HistogramEqualizationInferer, StandardizedIntensityInferer
 from ..metrics import VoxelRankingMetric, detection_auroc, slice_scores, top_fraction_mean
 from ..networks.layers import ScoreCalibration
-from ..utils import CUASError, ScanError, replacing
+from ..utils import CUASError, replacing
 from ..visualize.overlay import display_slice, draw_panel, save_figure, to_ras
 from .calibrator import calibrate
 from .scoring import score_scans
+from .truth import ScanTruth, read_truth
 
 __all__ = ["baselines", "evaluate", "size_bin"]
 
@@ -57,27 +58,6 @@ def size_bin(size_mm: float) -> str:
     return ">=20 mm"
 
 
-def _label(entry: Mapping[str, Any], item: Mapping[str, Any]) -> np.ndarray | None:
-    """Read the label on the scan's own grid; None for a normal scan."""
-    file = entry.get("label")
-    if file is None:
-        return None
-    if not os.path.exists(file):
-        raise ScanError(file, "the label file does not exist", "correct the data list")
-    image = LoadImage(image_only=True)(file)
-    label = np.asarray(image)
-    label = label[..., 0] if label.ndim == 4 else label
-    # half a voxel at the far corner would move every lesion by half a voxel
-    corners = np.array([[0, 0, 0, 1], [*(n - 1 for n in label.shape[:3]), 1]]).T
-    step = np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0).min()
-    same = label.shape == tuple(item["brain_mask"].shape[1:]) and np.allclose(
-        np.asarray(image.affine) @ corners, np.asarray(item["brain_mask"].affine) @ corners, atol=0.5 * step
-    )
-    if not same:
-        raise ScanError(file, "the label is not on the grid of its scan", "resample it to the scan")
-    return label > 0
-
-
 class _Method:
     """What is gathered of one method, scan by scan."""
 
@@ -88,32 +68,44 @@ class _Method:
         self.slices: list[tuple[float, bool, str]] = []
 
     def add(
-        self, name: str, groups: list[str], anomaly: np.ndarray, brain: np.ndarray, label: np.ndarray, axis: int
+        self, name: str, groups: list[str], anomaly: np.ndarray, brain: np.ndarray, truth: ScanTruth, axis: int
     ) -> None:
-        inside = brain.astype(bool)
-        scores, truth = anomaly[inside], label[inside]
-        found = scores >= self.threshold
-        overlap, n_true = int((found & truth).sum()), int(truth.sum())
-        healthy = int((~truth).sum())
+        inside = truth.counted(brain)
         self.scans.append(
             {
                 "name": name,
                 "groups": groups,
-                "scan_score": top_fraction_mean(scores),
-                "found": int(found.sum()),
-                "overlap": overlap,
-                "true": n_true,
-                "dice": 2 * overlap / (int(found.sum()) + n_true) if n_true else math.nan,
-                "fpr": float((found & ~truth).sum() / healthy) if healthy else math.nan,
-                "healthy": healthy,
-                "label_outside_brain_mask": int((label & ~inside).sum()),
+                "scan_score": top_fraction_mean(anomaly[inside]),
+                **self._voxel_figures(groups, anomaly, inside, truth.voxels),
             }
         )
+        sick = truth.sick_slices(inside, axis)
+        if sick is not None:
+            self.slices += [(v, bool(sick[k]), name) for k, v in slice_scores(anomaly, inside, axis).items()]
+
+    def _voxel_figures(
+        self, groups: list[str], anomaly: np.ndarray, inside: np.ndarray, label: np.ndarray | None
+    ) -> dict[str, Any]:
+        """Counts of one scan; what needs a mask is NaN without one, and takes no part in any pooled figure."""
+        scores = anomaly[inside]
+        found = scores >= self.threshold
+        if label is None:
+            return {"has_mask": False, "found": int(found.sum()), "dice": math.nan, "fpr": math.nan}
+        truth = label[inside]
+        overlap, n_true, healthy = int((found & truth).sum()), int(truth.sum()), int((~truth).sum())
         if "normal" not in groups:
             for group in groups:
                 self.ranking.setdefault(group, VoxelRankingMetric())(scores, truth)
-        sick = np.moveaxis(label & inside, axis, 0).any(axis=(1, 2))
-        self.slices += [(v, bool(sick[k]), name) for k, v in slice_scores(anomaly, inside, axis).items()]
+        return {
+            "has_mask": True,
+            "found": int(found.sum()),
+            "overlap": overlap,
+            "true": n_true,
+            "dice": 2 * overlap / (int(found.sum()) + n_true) if n_true else math.nan,
+            "fpr": float((found & ~truth).sum() / healthy) if healthy else math.nan,
+            "healthy": healthy,
+            "label_outside_brain_mask": int((label & ~inside).sum()),
+        }
 
     def group(self, group: str) -> dict[str, float]:
         """Figures of the lesion scans of a group; detection is against all normal scans."""
@@ -122,11 +114,13 @@ class _Method:
         names = {s["name"] for s in lesion + normal}
         slices = [s for s in self.slices if s[2] in names]
         dice = np.array([s["dice"] for s in lesion if not math.isnan(s["dice"])])
-        denominator = sum(s["found"] + s["true"] for s in lesion)
+        outlined = [s for s in lesion if s["has_mask"]]
+        denominator = sum(s["found"] + s["true"] for s in outlined)
         return {
             "n_scans": len(lesion),
+            "n_masks": len(outlined),
             **self.ranking.get(group, VoxelRankingMetric()).aggregate(),
-            "dice_pooled": 2 * sum(s["overlap"] for s in lesion) / denominator if denominator else math.nan,
+            "dice_pooled": 2 * sum(s["overlap"] for s in outlined) / denominator if denominator else math.nan,
             "dice_mean": float(dice.mean()) if len(dice) else math.nan,
             "dice_std": float(dice.std()) if len(dice) else math.nan,
             "fpr_outside_label_mean": _mean([s["fpr"] for s in lesion]),
@@ -162,8 +156,8 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(known)) if known else math.nan
 
 
-def _groups(entry: Mapping[str, Any], label: np.ndarray | None) -> list[str]:
-    if label is None or not label.any():
+def _groups(entry: Mapping[str, Any], truth: ScanTruth) -> list[str]:
+    if not truth.diseased:
         return ["normal"]
     groups = ["all lesions"]
     if entry.get("kind"):
@@ -232,7 +226,9 @@ def evaluate(
         network: the trained network.
         methods: name to inferer; one without calibration gets it from ``calibration_list``.
         calibration_list: normal scans, used for the baselines as they were for the model.
-        test_list: normal scans (no label) and lesion scans ("label", optionally "kind" and "size_mm").
+        test_list: normal scans and lesion scans, optionally with "kind" and "size_mm"; what tells them apart is said in
+            :func:`monai_cuas.engines.truth.read_truth`. A lesion scan without a mask counts in the detection of scans,
+            and of slices if it has slice labels, in no voxel figure.
         preprocessing: the one of inference.
         postprocessing: the one of inference; leaves "anomaly" on the native grid.
         output_dir: folder for the files.
@@ -257,20 +253,19 @@ def evaluate(
 
     def remember(entry: dict[str, Any]) -> dict[str, Any]:
         item = dict(preprocessing({k: v for k, v in entry.items() if k != "label"}))
-        return {**item, "entry": entry, "truth": _label(entry, item)}
+        axis = int(np.argmax(nib.io_orientation(np.asarray(item["brain_mask"].affine))[:, 0] == 2))
+        return {**item, "entry": entry, "axis": axis, "truth": read_truth(entry, item["brain_mask"], axis)}
 
     for item, maps in score_scans(test_list, remember, network, every, postprocessing, device, "evaluating", failed):
         brain, truth, entry = np.asarray(item["brain_mask"])[0] > 0, item["truth"], item["entry"]
         if erode_voxels:
             brain = binary_erosion(brain, iterations=erode_voxels)
         groups, name = _groups(entry, truth), str(entry.get("name", entry.get("subject", len(panel))))
-        label = np.zeros(brain.shape, dtype=bool) if truth is None else truth
-        axis = int(np.argmax(nib.io_orientation(np.asarray(item["brain_mask"].affine))[:, 0] == 2))
         arrays = {m: np.nan_to_num(np.asarray(v, dtype=np.float32)) for m, v in maps.items()}
         for method, anomaly in arrays.items():
-            gathered[method].add(name, groups, anomaly, brain, label, axis)
-        if truth is not None and truth.any() and len(panel) < panel_rows:
-            panel.append(_panel_row(item, name, brain, label, arrays))
+            gathered[method].add(name, groups, anomaly, brain, truth, item["axis"])
+        if truth.diseased and truth.voxels is not None and len(panel) < panel_rows:
+            panel.append(_panel_row(item, name, brain, truth.voxels, arrays))
     if not next(iter(gathered.values())).scans:
         raise CUASError(f"None of the {len(test_list)} test scans could be evaluated; correct the data list.")
     report = {

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -13,10 +14,12 @@ import SimpleITK as sitk
 from monai.data import load_decathlon_datalist
 
 from monai_cuas.cli import main
+from monai_cuas.data.datalist import load_datalist
 from monai_cuas.data.readers import detect_layout, read_layout
 from monai_cuas.utils import CUASError
 
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
+SHARED = os.environ.get("MONAI_CUAS_SHARED", Path(__file__).resolve().parents[3] / "shared")
+REAL = Path(SHARED) / "data"
 
 
 def scan(path: Path, shape=(4, 5, 6)) -> Path:
@@ -204,6 +207,20 @@ def test_command_refuses_to_call_lesions_normal(tmp_path, capsys):
     words = ["datalist", "--input", str(tmp_path), "--output", str(tmp_path / "d.json"), "--role", "normal"]
     assert main(words) == 1
     assert "cannot be a normal scan" in capsys.readouterr().err
+
+
+def test_a_lesion_without_mask_says_so_and_a_subject_stays_a_name(tmp_path):
+    scan(tmp_path / "patient01" / "FLAIR.nii.gz")
+    scan(tmp_path / "patient02" / "FLAIR.nii.gz")
+    scan(tmp_path / "patient02" / "consensus_gt.nii.gz")
+    words = ["datalist", "--input", str(tmp_path), "--output", str(tmp_path / "dataset.json")]
+    assert main(words) == 0
+    first, second = load_datalist(tmp_path / "dataset.json", "test_lesion")
+    # beside dataset.json lies a folder of the subject's name, which MONAI would take for a path
+    assert (first["subject"], first["scan_label"]) == ("patient01", 1)
+    assert Path(first["image"]).is_absolute()
+    assert "scan_label" not in second
+    assert Path(second["label"]).is_file()
 
 
 def test_real_ixi():

@@ -14,7 +14,8 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from monai_cuas.engines.calibrator import calibrate, conformal_quantile
-from monai_cuas.engines.evaluation import _label, evaluate, size_bin
+from monai_cuas.engines.evaluation import evaluate, size_bin
+from monai_cuas.engines.truth import read_truth
 from monai_cuas.inferers import CalibratedInferer
 from monai_cuas.networks.layers import LandmarkStandardization, ScoreCalibration
 from monai_cuas.utils import CUASError, ScanError
@@ -95,13 +96,98 @@ def test_too_few_scans_and_voxels_are_refused():
         _calibrate(_Network(), _normals(3), max_voxels_per_scan=20)
 
 
-def test_evaluation_of_an_easy_lesion(tmp_path, monkeypatch):
-    lesion = {"image": "l", "subject": "l", "seed": 99, "lesion": True, "label": "x", "kind": "tumour", "size_mm": 5.0}
-    truth = np.zeros(SHAPE, dtype=bool)
-    truth[5:10, 5:10, 3:6] = True
-    monkeypatch.setattr(
-        "monai_cuas.engines.evaluation._label", lambda entry, item: truth if entry.get("label") else None
+def _mask(path, *boxes):
+    """A label file; the boxes get the values 1, 2, ..."""
+    values = np.zeros(SHAPE, dtype=np.uint8)
+    for value, box in enumerate(boxes, 1):
+        values[box] = value
+    nib.save(nib.Nifti1Image(values, np.eye(4)), path)
+    return str(path)
+
+
+LESION = np.s_[5:10, 5:10, 3:6]
+
+
+def _figures(tmp_path, tests):
+    """Evaluation of the raw map; the normals' intensities lie below 0.6, the lesion's at 0.9."""
+    report = evaluate(
+        *(_Network(), {"model": CalibratedInferer(_Identity())}, _normals(5), tests),
+        *(_preprocessing, _postprocessing, tmp_path / "out"),
+        with_baselines=False,
     )
+    return report, report["methods"]["model"]["groups"]["all lesions"]
+
+
+def test_ignored_voxels_count_in_no_figure(tmp_path):
+    """The bright box is the lesion's upper third and, for the rest, another pathology."""
+    upper, lower = np.s_[5:10, 5:10, 5:6], np.s_[5:10, 5:10, 3:5]
+    entry = {"image": "l", "seed": 99, "lesion": True, "label": _mask(tmp_path / "l.nii.gz", upper, lower)}
+    _, counted = _figures(tmp_path, [*_normals(2, 50), entry])
+    report, ignored = _figures(tmp_path, [*_normals(2, 50), {**entry, "ignore_label": 2}])
+    scan = report["methods"]["model"]["scans"][-1]
+    assert counted["auprc"] == ignored["auprc"] == 1.0
+    assert scan["true"] == scan["overlap"] == 25
+    # 57 of 5685 healthy voxels above the threshold of 1%, as without the other pathology
+    assert scan["fpr"] == pytest.approx(0.01, abs=5e-3)
+    assert ignored["prevalence"] == pytest.approx(25 / (np.prod(SHAPE) - 50))
+    sick = [s for s in report["methods"]["model"]["scans"] if s["diseased"]]
+    assert len(sick) == 1
+    # nothing but the other pathology: a normal scan
+    report, _ = _figures(
+        tmp_path, [*_normals(2, 50), {**entry, "ignore_label": 1, "label": _mask(tmp_path / "o.nii.gz", LESION)}]
+    )
+    assert not report["methods"]["model"]["scans"][-1]["diseased"]
+    assert report["methods"]["model"]["scans"][-1]["fpr"] == pytest.approx(0.01, abs=5e-3)
+
+
+def test_slice_labels_give_detection_without_a_mask(tmp_path):
+    labels = [int(3 <= k < 6) for k in range(SHAPE[2])]
+    lesion = {"image": "l", "seed": 99, "lesion": True, "slice_labels": labels}
+    report, figures = _figures(tmp_path, [*_normals(2, 50), lesion])
+    assert figures["slice_auroc"] == figures["scan_auroc"] == 1.0
+    assert (figures["n_scans"], figures["n_masks"], figures["n_normal"]) == (1, 0, 2)
+    for name in ("auroc", "auprc", "oracle_dice", "dice_pooled", "dice_mean", "fpr_outside_label_mean"):
+        assert np.isnan(figures[name]), name
+    _, wrong = _figures(tmp_path, [*_normals(2, 50), {**lesion, "slice_labels": labels[::-1]}])
+    assert wrong["slice_auroc"] < 0.9
+    assert "| model | 1 | - |" in (tmp_path / "out" / "evaluation.md").read_text()
+
+
+def test_as_many_slice_labels_as_slices(tmp_path):
+    report, _ = _figures(tmp_path, [*_normals(1, 50), {"image": "l", "seed": 9, "slice_labels": [0, 1]}])
+    assert report["failed"] == [["l", "l: 2 slice labels for 10 axial slices; correct the data list."]]
+
+
+def test_an_empty_label_is_a_normal_scan_and_a_lesion_without_mask_is_none(tmp_path):
+    empty = {"image": "e", "seed": 7, "label": _mask(tmp_path / "e.nii.gz")}
+    unknown = {"image": "u", "seed": 8, "lesion": True, "scan_label": 1}
+    report, figures = _figures(tmp_path, [*_normals(2, 50), empty, unknown])
+    assert [s["diseased"] for s in report["methods"]["model"]["scans"]] == [False, False, False, True]
+    assert (figures["n_normal"], figures["n_scans"], figures["n_masks"]) == (3, 1, 0)
+    assert figures["scan_auroc"] == 1.0
+    assert np.isnan(figures["slice_auroc"])  # nobody knows which slices of the lesion scan are the sick ones
+    assert np.isnan(figures["auprc"])
+
+
+def test_a_label_that_is_missing_or_on_another_grid(tmp_path):
+    nib.save(nib.Nifti1Image(np.ones((2, 2, 2), np.uint8), np.eye(4)), tmp_path / "small.nii.gz")
+    bad = [{"image": n, "seed": 1, "label": str(tmp_path / n)} for n in ("none.nii.gz", "small.nii.gz")]
+    report, _ = _figures(tmp_path, [*_normals(1, 50), *bad])
+    assert "no such file" in report["failed"][0][1]
+    assert "not on the grid of its scan" in report["failed"][1][1]
+
+
+def test_evaluation_of_an_easy_lesion(tmp_path):
+    label = _mask(tmp_path / "label.nii.gz", LESION)
+    lesion = {
+        "image": "l",
+        "subject": "l",
+        "seed": 99,
+        "lesion": True,
+        "label": label,
+        "kind": "tumour",
+        "size_mm": 5.0,
+    }
     tests = [*_normals(2, 50), lesion, {"image": "bad", "bad": True, "seed": 0}]
     report = evaluate(
         _Network(),
@@ -159,13 +245,13 @@ def test_a_label_elsewhere_is_refused(tmp_path, shift):
     moved = affine.copy()
     moved[0, 3] = 2 * shift
     nib.save(nib.Nifti1Image(np.ones(SHAPE, np.uint8), moved), tmp_path / "label.nii.gz")
-    item = {"brain_mask": MetaTensor(torch.ones(1, *SHAPE), affine=affine)}
+    brain = MetaTensor(torch.ones(1, *SHAPE), affine=affine)
     entry = {"label": str(tmp_path / "label.nii.gz")}
     if shift:
         with pytest.raises(ScanError, match="not on the grid"):
-            _label(entry, item)
+            read_truth(entry, brain, 2)
     else:
-        assert _label(entry, item).all()
+        assert read_truth(entry, brain, 2).voxels.all()
 
 
 @pytest.mark.parametrize(("size", "name"), [(4.9, "<5 mm"), (5, "5-10 mm"), (19, "10-20 mm"), (20, ">=20 mm")])
