@@ -22,7 +22,7 @@ _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _DICOM_SUFFIXES = (".dcm", ".ima")
 
 
-def scan_datalist(path: str | os.PathLike | Sequence[str | os.PathLike], pattern: str = "*") -> list[dict[str, Any]]:
+def scan_datalist(path: str | os.PathLike | Sequence[Any], pattern: str = "*") -> list[dict[str, Any]]:
     """
     List the scans under one or several paths.
 
@@ -30,23 +30,31 @@ def scan_datalist(path: str | os.PathLike | Sequence[str | os.PathLike], pattern
     whose name matches ``pattern``, and for folders with a DICOM series; hidden files are skipped.
 
     Args:
-        path: file, folder, or list of them.
+        path: file, folder, or list of them; a list inside the list is one scan, whose sequences are the channels.
         pattern: shell pattern for the names of files found in folders, such as ``"*FLAIR*"``.
 
     Returns:
-        [{"image": path, "name": unique name for the results}, ...] in sorted order.
+        [{"image": path or list of paths, "name": unique name for the results}, ...] in sorted order.
 
     Raises:
         CUASError: if a path is missing or nothing is found.
     """
     found: list[tuple[Path, Path]] = []
-    for root in (Path(p).expanduser() for p in ensure_tuple(path)):
+    sequences: dict[Path, list[str]] = {}
+    for given in ensure_tuple(path):
+        if isinstance(given, (list, tuple)) and given:
+            # The first names the scan; what is missing is said when it is read, so that the others go on.
+            files = [Path(p).expanduser() for p in given]
+            sequences[files[0]] = [str(file) for file in files]
+            found.append((files[0], files[0].parent))
+            continue
+        root = Path(given).expanduser()
         scans = _scans(root, pattern)
         base = root if root.is_dir() and scans != [root] else root.parent
         found += [(scan, base) for scan in scans]
     unique = list(dict.fromkeys(found))
     names = _names(unique)
-    return [{"image": str(scan), "name": name} for (scan, _), name in zip(unique, names)]
+    return [{"image": sequences.get(scan, str(scan)), "name": name} for (scan, _), name in zip(unique, names)]
 
 
 def _scans(root: Path, pattern: str) -> list[Path]:

@@ -47,7 +47,7 @@ class BrainVolumed(Compose):
     (1, X, Y, Z) uint8 on the scan's own grid; with ``slice_mask`` also "slice_mask" (1, S, S, Z) on the network's.
 
     Args:
-        keys: the image, one key; its value is a path or a list of paths (channels).
+        keys: the image, one key; its value is a path, or a list of paths that become channels on the first one's grid.
         image_size: S, pixels of a slice.
         window: (low, high) to which intensities are clipped, for CT in Hounsfield units.
         margin_mm: free border around the brain, in mm.
@@ -56,6 +56,7 @@ class BrainVolumed(Compose):
         label_key: label taken along to the network's grid (nearest); may be absent from an item.
         levels: landmark levels, see :class:`ForegroundQuantileScale`.
         allow_unstripped: take scans that look as if they were not skull-stripped.
+        in_channels: number of sequences (channels) that a scan must have; None: any.
 
     Raises:
         ValueError: if an argument makes no sense. Calling it raises a ScanError for a scan that cannot be used.
@@ -72,6 +73,7 @@ class BrainVolumed(Compose):
         label_key: str | None = None,
         levels: Sequence[float] = DEFAULT_LEVELS,
         allow_unstripped: bool = False,
+        in_channels: int | None = None,
     ) -> None:
         key = keys if isinstance(keys, str) else (keys[0] if len(keys) == 1 else None)
         if key is None:
@@ -91,6 +93,7 @@ class BrainVolumed(Compose):
             "label_key": label_key,
             "levels": [float(level) for level in levels],
             "allow_unstripped": bool(allow_unstripped),
+            "in_channels": None if in_channels is None else int(in_channels),
         }
         reading = self._reading_steps()
         self._n_reading = len(reading)
@@ -103,7 +106,7 @@ class BrainVolumed(Compose):
             LoadScand(
                 [key] + ([p["label_key"]] if p["label_key"] else []), allow_missing_keys=p["label_key"] is not None
             ),
-            ValidateScand(key, p["allow_unstripped"], p["label_key"]),
+            ValidateScand(key, p["allow_unstripped"], p["label_key"], p["in_channels"]),
             # The mask comes before the window, which may clip tissue to the value of the background.
             BrainMaskd(key),
         ]

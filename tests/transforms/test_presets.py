@@ -160,18 +160,6 @@ def test_scale_and_background_do_not_matter(tmp_path, scale, offset):
     np.testing.assert_allclose(a["image"], b["image"], atol=2e-3)
 
 
-def test_channels_and_their_grids(tmp_path):
-    image, _, affine = blob_scan()
-    for i, array in enumerate((image, image**2, image[:-1])):
-        nib.save(nib.Nifti1Image(array, affine), tmp_path / f"{i}.nii.gz")
-    pre = BrainVolumed(image_size=32)
-    files = [str(tmp_path / f"{i}.nii.gz") for i in range(3)]
-    assert pre({"image": files[:2]})["image"].shape[0] == 2
-    assert pre.landmarks({"image": files[:2]}).shape == (2, 11)
-    with pytest.raises(ScanError, match="one grid"):
-        pre({"image": [files[0], files[2]]})
-
-
 def test_smallest_component_in_ml_and_voxels(tmp_path):
     image, _, affine = blob_scan((2.0, 2.0, 2.0))
     nib.save(nib.Nifti1Image(image, affine), tmp_path / "a.nii.gz")

@@ -18,6 +18,7 @@ from .dictionary import (
     ValidateScanDict,
 )
 from .reader import SimpleITKReader
+from .sequences import stack_sequences
 
 __all__ = [
     "BrainMask",
@@ -34,4 +35,5 @@ __all__ = [
     "ValidateScand",
     "background_value",
     "foreground",
+    "stack_sequences",
 ]

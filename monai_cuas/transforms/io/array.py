@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from monai.config.type_definitions import NdarrayOrTensor
@@ -15,7 +17,15 @@ from scipy import ndimage
 
 from ...utils import ScanError
 
-__all__ = ["BrainMask", "ValidateScan", "background_value", "foreground"]
+__all__ = [
+    "BrainMask",
+    "ValidateScan",
+    "background_value",
+    "check_affine",
+    "check_finite",
+    "check_shape",
+    "foreground",
+]
 
 _BACKGROUND_TOLERANCE = 1e-3
 _MAX_BRAIN_ML = 2300.0
@@ -111,19 +121,19 @@ class ValidateScan(Transform):
 
     Args:
         allow_unstripped: take scans that look as if they were not skull-stripped.
+        in_channels: number of sequences that there must be; None: any.
     """
 
     backend = [TransformBackends.NUMPY]
 
-    def __init__(self, allow_unstripped: bool = False) -> None:
-        self.allow_unstripped = allow_unstripped
+    def __init__(self, allow_unstripped: bool = False, in_channels: int | None = None) -> None:
+        self.allow_unstripped, self.in_channels = allow_unstripped, in_channels
 
-    def __call__(self, img: NdarrayOrTensor, file: str = "scan", channels: int | None = None) -> NdarrayOrTensor:
+    def __call__(self, img: NdarrayOrTensor, file: str | Sequence[str] = "scan") -> NdarrayOrTensor:
         """
         Args:
             img: (C, X, Y, Z).
-            file: name for the messages.
-            channels: number of channels that there must be; None: any.
+            file: name for the messages, or the name of each channel's file.
 
         Returns:
             ``img``, untouched.
@@ -131,13 +141,23 @@ class ValidateScan(Transform):
         Raises:
             ScanError: if the scan cannot be used.
         """
-        _check_shape(tuple(img.shape), file, channels)
-        _check_affine(img, file)
+        files = [file] if isinstance(file, str) else list(file)
+        check_shape(tuple(img.shape), files[0], None if isinstance(file, str) else len(files))
+        check_affine(img, files[0])
+        self._check_channels(len(img), files[0])
         image = np.asarray(convert_data_type(img, np.ndarray)[0])
-        _check_values(image, file)
+        for channel, name in zip(image, files if len(files) == len(image) else files * len(image)):
+            _check_values(channel, name)
         if not self.allow_unstripped:
-            self._check_stripped(image, img, file)
+            self._check_stripped(image, img, files[0])
         return img
+
+    def _check_channels(self, channels: int, file: str) -> None:
+        n = self.in_channels
+        if n is not None and channels != n:
+            given = f"{channels} sequence{'s' if channels > 1 else ''}, but the network takes {n}"
+            wanted = f"a list of {n} files for each subject, in the order of training" if n > 1 else "one file"
+            raise ScanError(file, given, f"give {wanted}, or set in_channels and train anew")
 
     @staticmethod
     def _check_stripped(image: np.ndarray, img: NdarrayOrTensor, file: str) -> None:
@@ -166,7 +186,8 @@ class ValidateScan(Transform):
             raise ScanError(file, f"not skull-stripped, as an axial slice of {area / 100:.0f} cm2 is too large", _STRIP)
 
 
-def _check_shape(shape: tuple[int, ...], file: str, channels: int | None) -> None:
+def check_shape(shape: tuple[int, ...], file: str, channels: int | None) -> None:
+    """Refuse what is not one 3D volume for each of ``channels`` (None: any number), ``shape`` being (C, X, Y, Z)."""
     spatial = shape[1:]
     if len(spatial) < 3:
         raise ScanError(file, f"{len(spatial)}D image of shape {spatial}", "give a 3D volume")
@@ -178,7 +199,8 @@ def _check_shape(shape: tuple[int, ...], file: str, channels: int | None) -> Non
         raise ScanError(file, f"a single slice of shape {spatial}", "give a 3D volume of several slices")
 
 
-def _check_affine(img: NdarrayOrTensor, file: str) -> None:
+def check_affine(img: NdarrayOrTensor, file: str) -> None:
+    """Refuse an affine matrix that cannot be inverted."""
     if not isinstance(img, MetaTensor):
         return
     affine = img.affine.numpy()
@@ -186,20 +208,24 @@ def _check_affine(img: NdarrayOrTensor, file: str) -> None:
         raise ScanError(file, "its affine matrix is not invertible", "repair the header or convert the scan again")
 
 
-def _check_values(image: np.ndarray, file: str) -> None:
+def check_finite(image: np.ndarray, file: str) -> None:
+    """Refuse NaN and infinite values."""
     bad = image.size - int(np.isfinite(image).sum())
     if bad:
         raise ScanError(
             file, f"{bad} voxels are NaN or infinite", "set them to the background value or export it again"
         )
-    for channel in image:
-        low, high = float(channel.min()), float(channel.max())
-        if low == high:
-            what = "all voxels are zero" if low == 0 else f"all voxels have the same value ({low:g})"
-            raise ScanError(file, what, "check how it was exported")
-        distance = np.abs(channel - background_value(channel))
-        inside = channel[distance > _BACKGROUND_TOLERANCE * float(distance.max())]
-        n = len(np.unique(inside[:: max(1, inside.size // 100_000)]))
-        if n < _MIN_VALUES:
-            what = "constant inside the brain" if n == 1 else f"only {n} different values inside the brain"
-            raise ScanError(file, what, "give the scan itself, not a mask or a label map")
+
+
+def _check_values(channel: np.ndarray, file: str) -> None:
+    check_finite(channel, file)
+    low, high = float(channel.min()), float(channel.max())
+    if low == high:
+        what = "all voxels are zero" if low == 0 else f"all voxels have the same value ({low:g})"
+        raise ScanError(file, what, "check how it was exported")
+    distance = np.abs(channel - background_value(channel))
+    inside = channel[distance > _BACKGROUND_TOLERANCE * float(distance.max())]
+    n = len(np.unique(inside[:: max(1, inside.size // 100_000)]))
+    if n < _MIN_VALUES:
+        what = "constant inside the brain" if n == 1 else f"only {n} different values inside the brain"
+        raise ScanError(file, what, "give the scan itself, not a mask or a label map")

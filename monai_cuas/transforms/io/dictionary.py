@@ -20,6 +20,7 @@ from monai.utils import ensure_tuple
 from ...utils import ScanError
 from .array import BrainMask, ValidateScan
 from .reader import SimpleITKReader
+from .sequences import stack_sequences
 
 __all__ = [
     "BrainMaskD",
@@ -38,12 +39,18 @@ def _filename(img: Any) -> str:
     return str(img.meta.get("filename_or_obj", "scan")) if isinstance(img, MetaTensor) else "scan"
 
 
+def _filenames(img: Any) -> str | list[str]:
+    """The files of the channels, which tell how many there must be; one name if the image was not read here."""
+    files = img.meta.get("files") if isinstance(img, MetaTensor) else None
+    return list(files) if files is not None else _filename(img)
+
+
 class LoadScand(LoadImaged):
     """
     MONAI's LoadImaged, channel first and float32, with :class:`SimpleITKReader` added and errors that a user can read.
 
     NIfTI goes through nibabel; NRRD, MetaImage and folders with a DICOM series through SimpleITK. What is a tensor
-    already is left as it is.
+    already is left as it is. Several files become channels on the grid of the first, see :func:`stack_sequences`.
 
     Args:
         keys: paths, or lists of paths that become channels.
@@ -68,45 +75,44 @@ class LoadScand(LoadImaged):
         return d
 
     def _load(self, files: list[str]) -> MetaTensor:
-        for file in files:
-            _check_file(file)
+        _check_files(files)
+        images = [self._read(file) for file in files]
+        image = stack_sequences(images, files) if len(files) > 1 else images[0]
+        # The checks on shapes and the messages need to know which files the channels came from.
+        image.meta["files"] = files
+        return image
+
+    def _read(self, file: str) -> MetaTensor:
         try:
-            image = self._loader(files)
+            return self._loader(file)
         except ScanError:
             raise
         except Exception as error:
-            raise _readable(files, error) from error
-        # How many files the channels came from: the check on shapes needs it.
-        image.meta["n_files"] = len(files)
-        return image
+            raise _readable(file, error) from error
 
 
-def _check_file(file: str) -> None:
-    path = os.path.expanduser(file)
-    if not os.path.exists(path):
-        raise ScanError(file, "no such file", "check the path")
-    if os.path.isfile(path) and os.path.getsize(path) == 0:
-        raise ScanError(file, "the file is empty", "copy or download it again")
-    if not os.access(path, os.R_OK):
-        raise ScanError(file, "the file may not be read", "check its permissions")
+def _check_files(files: list[str]) -> None:
+    missing = [file for file in files if not os.path.exists(os.path.expanduser(file))]
+    if missing:
+        problem = "no such file" if len(missing) == 1 else "no such files"
+        raise ScanError(", ".join(missing), problem, "check the path" + "s" * (len(missing) > 1))
+    for file in files:
+        path = os.path.expanduser(file)
+        if os.path.isfile(path) and os.path.getsize(path) == 0:
+            raise ScanError(file, "the file is empty", "copy or download it again")
+        if not os.access(path, os.R_OK):
+            raise ScanError(file, "the file may not be read", "check its permissions")
 
 
-def _readable(files: list[str], error: Exception) -> ScanError:
+def _readable(file: str, error: Exception) -> ScanError:
     """The sentence for what a reader raised."""
     text = str(error)
-    name = files[0] if len(files) == 1 else ", ".join(files)
-    if (
-        "affine matrix of all images" in text
-        or "spatial_shape of all images" in text
-        or "must have the same shape" in text
-    ):
-        return ScanError(name, "the channels are not on one grid", "register and resample them to the first")
     if isinstance(error, (EOFError, zlib.error)) or "Compressed file ended" in text or "CRC check" in text:
-        return ScanError(name, "the file is truncated or damaged", "copy or download it again")
+        return ScanError(file, "the file is truncated or damaged", "copy or download it again")
     if isinstance(error, OSError) and "Expected" in text and "bytes" in text:
-        return ScanError(name, "the file is truncated or damaged", "copy or download it again")
+        return ScanError(file, "the file is truncated or damaged", "copy or download it again")
     return ScanError(
-        name, "not an image that can be read", "give NIfTI, NRRD, MetaImage or a folder with one DICOM series"
+        file, "not an image that can be read", "give NIfTI, NRRD, MetaImage or a folder with one DICOM series"
     )
 
 
@@ -118,6 +124,7 @@ class ValidateScand(MapTransform):
         keys: images, as read by :class:`LoadScand`.
         allow_unstripped: see :class:`ValidateScan`.
         label_key: label that must have the image's shape and affine; not checked if absent.
+        in_channels: number of sequences that there must be; None: any.
         allow_missing_keys: skip keys that are absent.
     """
 
@@ -126,10 +133,11 @@ class ValidateScand(MapTransform):
         keys: KeysCollection,
         allow_unstripped: bool = False,
         label_key: str | None = None,
+        in_channels: int | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.validator = ValidateScan(allow_unstripped)
+        self.validator = ValidateScan(allow_unstripped, in_channels)
         self.label_key = label_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -139,8 +147,7 @@ class ValidateScand(MapTransform):
         """
         d = dict(data)
         for key in self.key_iterator(d):
-            n_files = d[key].meta.get("n_files") if isinstance(d[key], MetaTensor) else None
-            d[key] = self.validator(d[key], _filename(d[key]), n_files)
+            d[key] = self.validator(d[key], _filenames(d[key]))
             if self.label_key is not None and self.label_key in d:
                 _check_label(d[key], d[self.label_key])
         return d
