@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from ignite.engine import Engine, Events
 
 from ..utils import CUASError
@@ -26,7 +27,7 @@ class StopOnNan:
         Raises:
             CUASError: at the first loss that is not finite.
         """
-        loss = float(engine.state.output["loss"])  # type: ignore[index]
+        loss = float(torch.as_tensor(engine.state.output["loss"]).detach())  # type: ignore[index]
         if not math.isfinite(loss):
             raise CUASError(
                 f"The training loss became {loss} in epoch {engine.state.epoch}; lower the learning rate "

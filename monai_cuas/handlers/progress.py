@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from ignite.engine import Engine, Events
 from ignite.handlers.tqdm_logger import ProgressBar
 
@@ -31,5 +32,5 @@ class EpochProgressBar(ProgressBar):
             engine,
             event_name=Events.EPOCH_COMPLETED,
             closing_event_name=Events.COMPLETED,
-            output_transform=lambda output: {"loss": float(output["loss"])},
+            output_transform=lambda output: {"loss": float(torch.as_tensor(output["loss"]).detach())},
         )

@@ -54,6 +54,10 @@ class ExtendedLogBarrier(nn.Module):
 
     def __init__(self, t: float = 10.0) -> None:
         super().__init__()
+        self.set_t(t)
+
+    def set_t(self, t: float) -> None:
+        """Set the sharpness, as a schedule does; ValueError if it is not positive."""
         if t <= 0:
             raise ValueError(f"t must be positive, got {t}.")
         self.t = t
@@ -85,6 +89,11 @@ class AttentionSizeLoss(nn.Module):
         if not 0 <= p < 1 or (isinstance(penalty, str) and penalty not in known):
             raise ValueError(f"p must be in [0, 1) and penalty one of {list(known)}, got {p} and {penalty}.")
         self.p, self.penalty = p, known[penalty] if isinstance(penalty, str) else penalty
+
+    def set_t(self, t: float) -> None:
+        """Set the barrier's sharpness, as a schedule does; the other penalties have none."""
+        if isinstance(self.penalty, ExtendedLogBarrier):
+            self.penalty.set_t(t)
 
     def forward(self, attention: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """

@@ -130,7 +130,7 @@ def test_monai_properties(trained, files, kind):
     assert not workflow.check_properties()
 
 
-def _train_in_process(trained: Path, name: str, **overrides) -> dict[str, torch.Tensor]:
+def _train_in_process(trained: Path, name: str, *overlays: str, **overrides) -> dict[str, torch.Tensor]:
     ids = {
         "bundle_root": str(ROOT / "bundles" / "cuas"),
         "dataset_dir": str(trained / "phantom"),
@@ -144,7 +144,8 @@ def _train_in_process(trained: Path, name: str, **overrides) -> dict[str, torch.
         "layers": [1, 1],
         **overrides,
     }
-    workflow = ConfigWorkflow(str(CONFIGS / "train.json"), workflow_type="train", logging_file=False, **ids)
+    files = [str(CONFIGS / file) for file in ("train.json", *overlays)]
+    workflow = ConfigWorkflow(files, workflow_type="train", logging_file=False, **ids)
     workflow.initialize()
     workflow.run()
     workflow.finalize()
@@ -165,9 +166,7 @@ def test_same_seed_same_weights_and_resumed_equals_unbroken(trained):
 
 
 def test_gradcam_overlay_trains(trained):
-    overlay = json.loads((CONFIGS / "methods" / "gradcam_cons.json").read_text())
-    overlay.pop("output_dir")
-    weights = _train_in_process(trained, "gradcam", **{**overlay, "warmup_epochs": 0})
+    weights = _train_in_process(trained, "gradcam", "methods/gradcam_cons.json", warmup_epochs=0)
     assert all(torch.isfinite(v).all() for k, v in weights.items() if not k.startswith("calibration"))
 
 

@@ -56,6 +56,18 @@ def test_barrier_by_hand():
     assert torch.autograd.gradcheck(ExtendedLogBarrier(t), (z,))
 
 
+def test_t_can_be_scheduled_and_other_penalties_have_none():
+    loss = AttentionSizeLoss(0.2, t=5.0)
+    loss.set_t(20.0)
+    assert loss.penalty.t == 20.0
+    with pytest.raises(ValueError, match="positive"):
+        loss.set_t(0.0)
+    attention, mask = torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
+    other = AttentionSizeLoss(0.2, "l1")
+    other.set_t(20.0)
+    assert other(attention, mask).item() == pytest.approx(0.8)
+
+
 @pytest.mark.parametrize(("penalty", "expected"), [("l1", 0.3), ("l2", 0.09), (torch.exp, math.exp(0.3))])
 def test_size_penalty_counts_the_brain_alone(penalty, expected):
     attention = torch.full((1, 1, 2, 2), 0.5)

@@ -1,0 +1,111 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Overlays of train.json: the methods, the paper's settings, and files of a user's own."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+import yaml
+from ignite.engine import Events
+from monai.bundle import ConfigParser
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from .conftest import CONFIGS
+
+GRADCAM = "methods/gradcam_cons.json"
+PAPER = {
+    **{"image_size": 224, "channels": [64, 128, 256, 512], "latent_size": 32, "layers": [2, 2, 2, 2]},
+    **{"epochs": 300, "batch_size": 8, "middle_slices": 10},
+}
+PAPER_AMCONS = {"learning_rate": 1e-4, "kl_weight": 10.0, "constraint_weight": 0.1, "warmup_epochs": 0}
+PAPER_GRADCAM = {
+    **{"learning_rate": 1e-5, "kl_weight": 1.0, "constraint_weight": 1000.0, "warmup_epochs": 50},
+    **{"barrier_t": 10.0, "barrier_t_gamma": 1.0, "constraint#p": 0.2, "attention": "gradcam"},
+}
+
+
+def _merged(*files: str) -> ConfigParser:
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / file) for file in files])
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("files", "settings", "constraint"),
+    [
+        (["paper/amcons.json"], PAPER_AMCONS, "AttentionEntropyLoss"),
+        ([GRADCAM, "paper/gradcam_cons.json"], PAPER_GRADCAM, "AttentionSizeLoss"),
+    ],
+)
+def test_paper_settings(files, settings, constraint):
+    parser = _merged("train.json", *files)
+    parser["device"], parser["bundle_root"] = "cpu", "."
+    for key, value in {**PAPER, **settings}.items():
+        assert parser.get_parsed_content(key) == value, key
+    loss, optimizer = parser.get_parsed_content("loss"), parser.get_parsed_content("optimizer")
+    assert type(loss.constraint).__name__ == constraint
+    assert (loss.weight, loss.elbo.kl_weight) == (settings["constraint_weight"], settings["kl_weight"])
+    assert type(optimizer) is torch.optim.Adam
+    assert optimizer.param_groups[0]["lr"] == settings["learning_rate"]
+    assert [stage[0].conv1.out_channels for stage in parser.get_parsed_content("network_def").stages] == PAPER[
+        "channels"
+    ]
+
+
+def test_the_gradcam_paper_overlay_needs_the_method():
+    """Without the method's overlay it would train something else in silence; `constraint#p` makes that fail."""
+    parser = _merged("train.json", "paper/gradcam_cons.json")
+    parser["bundle_root"] = "."
+    with pytest.raises(RuntimeError, match="AttentionEntropyLoss.*keywords: p"):
+        parser.get_parsed_content("loss")
+
+
+@pytest.mark.parametrize("file", [GRADCAM, "paper/amcons.json", "paper/gradcam_cons.json"])
+def test_overlays_hold_settings_alone(file):
+    base, overlay = (json.loads((CONFIGS / name).read_text()) for name in ("train.json", file))
+    components = {key for key, value in base.items() if isinstance(value, dict)}
+    assert not components & overlay.keys() - {"constraint"}
+
+
+def _t_of_each_epoch(make_workflow, *files, **overrides) -> list[float]:
+    workflow = make_workflow("train.json", GRADCAM, *files, epochs=4, warmup_epochs=1, **overrides)
+    loss, found = workflow.parser.get_parsed_content("loss"), []
+    workflow.trainer.add_event_handler(
+        Events.ITERATION_STARTED(every=1), lambda: found.append(loss.constraint.penalty.t)
+    )
+    workflow.run()
+    # the loss on held-out normals must compare epochs, so its barrier stays
+    assert workflow.parser.get_parsed_content("validation_loss").constraint.penalty.t == found[0]
+    return sorted(set(found))
+
+
+def test_the_barriers_t_rises_from_the_first_constrained_epoch(make_workflow):
+    expected = [4.0, 8.0, 16.0]
+    assert _t_of_each_epoch(make_workflow, barrier_t=4.0, barrier_t_gamma=2.0) == pytest.approx(expected)
+
+
+def test_gamma_of_one_keeps_t(make_workflow, tmp_path):
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text(yaml.safe_dump({"barrier_t_gamma": 1.0}))
+    assert _t_of_each_epoch(make_workflow, overlay) == [10.0]
+
+
+def test_an_overlay_adds_a_handler(make_workflow):
+    n = len(json.loads((CONFIGS / "train.json").read_text())["train"]["handlers"])
+    workflow = make_workflow("train.json", GRADCAM)
+    assert not workflow.check_properties()
+    assert len(workflow.train_handlers) == n + 1
+    assert type(workflow.train_handlers[-1]).__name__ == "ParamSchedulerHandler"
+
+
+def test_tensorboard_gets_the_training_loss(make_workflow, tmp_path):
+    workflow = make_workflow("train.json")
+    workflow.run()
+    events = EventAccumulator(str(tmp_path / "out")).Reload()
+    losses = [scalar.value for scalar in events.Scalars("train_loss")]
+    assert len(losses) == workflow.trainer.state.iteration
+    assert {"val_loss", "val_kl", "val_constraint"} <= set(events.Tags()["scalars"])
