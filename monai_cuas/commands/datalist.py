@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
+_SHARES = (0.55, 0.2, 0.1, 0.15)
 _SHOWN = 20
 
 
@@ -25,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Turn a folder of scans into a dataset.json, split by subject; nothing is copied (docs/data.md).",
     )
     parser.add_argument("--input", required=True, help="folder of scans")
-    parser.add_argument("--layout", default="auto", help="layout of the folder (default: auto)")
+    parser.add_argument("--layout", default="auto", help="layout of the folder, see below (default: auto)")
     parser.add_argument("--output", required=True, help="dataset.json to write")
     parser.add_argument("--role", default="auto", choices=("normal", "lesion", "auto"), help="what the scans are")
     parser.add_argument("--sequences", nargs="+", metavar="NAME", help="sequences of a subject, used as channels")
@@ -33,9 +35,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--split",
         nargs=4,
         type=float,
-        default=(0.55, 0.2, 0.1, 0.15),
         metavar=("TRAIN", "CALIB", "VALID", "TEST"),
         help="shares, or whole numbers, of normal subjects (default: 0.55 0.2 0.1 0.15)",
+    )
+    parser.add_argument("--recipe", metavar="NAME", help="a split of a paper instead, see below")
+    parser.add_argument(
+        "--lesion_free_slices",
+        action="store_true",
+        help="split patients too, to train on their slices without lesion (a mask is needed)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the split (default: 0)")
     parser.add_argument("--split_file", help="split to use; written if it does not exist yet")
@@ -43,6 +50,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--test_layout", default="auto", help="its layout (default: auto)")
     parser.add_argument("--test_sequences", nargs="+", metavar="NAME", help="its sequences (default: --sequences)")
     parser.set_defaults(run=_run)
+    plain_help = parser.format_help
+    # Put together when asked for: the other commands need not wait for the readers' imports.
+    parser.format_help = lambda: f"{plain_help()}\n{_tables()}"  # type: ignore[method-assign]
+
+
+def _tables() -> str:
+    """The layouts and recipes that there are."""
+    from ..data.readers import LAYOUTS
+    from ..data.splits import RECIPES
+
+    lines = ["layouts, in the order in which auto tries them:"]
+    lines += [f"  {name:<11} {layout.shape}" for name, layout in LAYOUTS.items()]
+    lines += ["", "recipes:", *(f"  {name:<16} {recipe.text}" for name, recipe in RECIPES.items())]
+    return "\n".join(lines) + "\n"
 
 
 def _describe(report: ReadReport) -> None:
@@ -55,15 +76,36 @@ def _describe(report: ReadReport) -> None:
         print(f"  ... and {len(report.left_out) - _SHOWN} more left out")
 
 
-def _split(arguments: argparse.Namespace, subjects: list[str]) -> dict[str, list[str]]:
-    from ..data.splits import load_split, save_split, split_subjects
+def _split(arguments: argparse.Namespace, entries: Sequence[ScanEntry]) -> dict[str, list[str]]:
+    """The split that is asked for: read, or made and written."""
+    from ..data.splits import LESION_PARTS, PARTS, RECIPES, load_split, save_split, split_subjects
+    from ..utils import CUASError
 
     if arguments.split_file and Path(arguments.split_file).exists():
         return load_split(arguments.split_file)
-    split = split_subjects(subjects, arguments.split, seed=arguments.seed) if subjects else {}
+    if arguments.recipe and arguments.recipe not in RECIPES:
+        raise CUASError(f"Unknown recipe '{arguments.recipe}'; choose from {', '.join(RECIPES)}.")
+    if arguments.recipe and arguments.split:
+        raise CUASError("Give either --split or --recipe, not both.")
+    if arguments.recipe:
+        fractions, parts, _ = RECIPES[arguments.recipe]
+    else:
+        fractions = tuple(arguments.split or _SHARES)
+        parts = LESION_PARTS if arguments.lesion_free_slices else PARTS
+    if not arguments.recipe and not arguments.split and any(e.part == "test" and e.role == "normal" for e in entries):
+        # The layout has normal scans for the test: the rest is shared out.
+        fractions = (*(share / sum(_SHARES[:3]) for share in _SHARES[:3]), 0.0)
+    out = {entry.subject for entry in entries if entry.part == "test" or _unusable(entry, parts)}
+    subjects = {entry.subject for entry in entries} - out
+    split = split_subjects(subjects, fractions, parts, arguments.seed) if subjects else {}
     if arguments.split_file:
         save_split(split, arguments.split_file, arguments.seed)
     return split
+
+
+def _unusable(entry: ScanEntry, parts: Sequence[str]) -> bool:
+    """Whether a scan keeps its subject out of the split."""
+    return entry.role == "lesion" and ("test_lesion" not in parts or entry.label is None)
 
 
 def _read(folder: str, layout: str, role: str, sequences: list[str] | None) -> tuple[ReadReport, list[ScanEntry]]:
@@ -87,17 +129,22 @@ def _run(arguments: argparse.Namespace) -> None:
         channels = {len(entry.images) for entry in [*entries, *lesions]}
         if len(channels) > 1:
             raise CUASError(f"The two folders give {sorted(channels)} channels; ask for as many --test_sequences.")
+        for entry in lesions:
+            entry.part = "test"
         entries = [*entries, *lesions]
-    diseased = {entry.subject for entry in entries if entry.role == "lesion"}
-    normal = [entry.subject for entry in entries if entry.role == "normal" and entry.subject not in diseased]
-    split = _split(arguments, normal)
-    known = {subject for subjects in split.values() for subject in subjects}
-    for entry in report.entries:
-        if entry.role == "normal" and entry.subject not in known | diseased:
-            report.leave_out(entry.images[0], "its subject is not in the split")
+    lists = assign_parts(entries, _split(arguments, entries))
+    placed = {id(entry) for part in lists.values() for entry in part}
+    for entry in entries:
+        if id(entry) not in placed:
+            unmasked = entry.role == "lesion" and entry.label is None
+            why = (
+                "a lesion without mask: its slices without lesion are not known"
+                if unmasked
+                else "its subject is not in the split"
+            )
+            report.leave_out(entry.images[0], why)
     for found in reports:
         _describe(found)
-    lists = assign_parts(entries, split)
     if not any(lists.values()):
         raise CUASError(f"{arguments.input}: no scan is left for {arguments.output}; see what was left out above.")
     name = Path(arguments.input).resolve().name

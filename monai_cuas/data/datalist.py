@@ -48,9 +48,12 @@ def settle_roles(report: ReadReport, role: str = "auto") -> list[ScanEntry]:
 
 
 def assign_parts(entries: Iterable[ScanEntry], split: dict[str, list[str]]) -> dict[str, list[ScanEntry]]:
-    """Put every entry into its list: normals by the split, lesions into ``test_lesion``.
+    """Put every entry into its list, so that no subject is both trained and tested on.
 
-    A normal scan of a subject who has a lesion in another session never goes to training or calibration.
+    As a rule the split is of normal subjects; every scan of a subject who has a lesion in any of them is tested on. A
+    split with a part "test_lesion" is one of patients: their lesion-free slices are trained, calibrated and validated
+    on, so that a lesion scan without mask has no place there. Scans that the layout keeps for testing are tested on,
+    and so are all others of their subjects. What the split does not name has no place either.
 
     Raises:
         CUASError: the split has a part that no list is named after.
@@ -59,16 +62,18 @@ def assign_parts(entries: Iterable[ScanEntry], split: dict[str, list[str]]) -> d
     unknown = [part for part in split if part not in LISTS]
     if unknown:
         raise CUASError(f"The split has the part '{unknown[0]}'; known are {', '.join(LISTS)}.")
-    diseased = {entry.subject for entry in entries if entry.role == "lesion"}
+    tested = {entry.subject for entry in entries if entry.part == "test"}
+    if "test_lesion" not in split:
+        tested |= {entry.subject for entry in entries if entry.role == "lesion"}
     part_of = {subject: part for part, subjects in split.items() for subject in subjects}
     lists: dict[str, list[ScanEntry]] = {name: [] for name in LISTS}
     for entry in entries:
-        if entry.role == "lesion":
-            lists["test_lesion"].append(entry)
-        elif entry.subject in diseased:
-            lists["test_normal"].append(entry)
-        elif entry.subject in part_of:
-            lists[part_of[entry.subject]].append(entry)
+        test = "test_lesion" if entry.role == "lesion" else "test_normal"
+        part = test if entry.subject in tested else part_of.get(entry.subject)
+        if part is not None and part.startswith("test"):
+            lists[test].append(entry)
+        elif part is not None and (entry.role == "normal" or entry.label is not None):
+            lists[part].append(entry)
     return lists
 
 

@@ -9,14 +9,41 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from monai_cuas.utils import CUASError, replacing
 
-__all__ = ["PARTS", "load_split", "part_sizes", "save_split", "split_subjects"]
+__all__ = ["LESION_PARTS", "PARTS", "RECIPES", "Recipe", "load_split", "part_sizes", "save_split", "split_subjects"]
 
 PARTS = ("training", "calibration", "validation", "test_normal")
+LESION_PARTS = ("training", "calibration", "validation", "test_lesion")
+
+
+class Recipe(NamedTuple):
+    """A split that a paper used.
+
+    Args:
+        fractions: shares, or whole numbers of subjects.
+        parts: what they are for; with "test_lesion" among them, patients are trained on by their lesion-free slices.
+        text: where it is from.
+    """
+
+    fractions: tuple[float, ...]
+    parts: tuple[str, ...]
+    text: str
+
+
+RECIPES = {
+    # 271/32/32; of the 32 for validation half choose the epoch, half set the threshold.
+    "brats2019_paper": Recipe(
+        (271, 16, 16, 32), LESION_PARTS, "271 patients train, 32 validate (half of them calibrate), 32 test"
+    ),
+    "ct_ich_paper": Recipe(
+        (0.7, 0.2, 0.1, 0.0), PARTS, "patients without haemorrhage train, calibrate and validate, those with it test"
+    ),
+}
 
 
 def part_sizes(n: int, fractions: Sequence[float]) -> list[int]:

@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -18,24 +16,7 @@ from monai_cuas.data.datalist import load_datalist
 from monai_cuas.data.readers import detect_layout, read_layout
 from monai_cuas.utils import CUASError
 
-SHARED = os.environ.get("MONAI_CUAS_SHARED", Path(__file__).resolve().parents[3] / "shared")
-REAL = Path(SHARED) / "data"
-
-
-def scan(path: Path, shape=(4, 5, 6)) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(np.ones(shape, np.uint8), np.eye(4)), path)
-    return path
-
-
-def real(name: str) -> Path:
-    if not (REAL / name).is_dir():
-        pytest.skip(f"no real data at {REAL / name}")
-    return REAL / name
-
-
-def reasons(report) -> dict[str, str]:
-    return {path.name: reason for path, reason in report.left_out}
+from .folders import real, reasons, scan
 
 
 def test_ixi(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,25 +16,45 @@ from monai_cuas.utils import CUASError
 
 from .base import ReadReport, folder_of
 from .bids import detect_bids, read_bids
+from .brats import detect_brats, read_brats
+from .ct_ich import detect_ct_ich, read_ct_ich
 from .ixi import detect_ixi, read_ixi
 from .mslub import detect_mslub, read_mslub
 from .plain import detect_plain, read_plain
+from .wmh import detect_wmh, read_wmh
 
 __all__ = ["LAYOUTS", "Layout", "detect_layout", "read_layout"]
 
 
 class Layout(NamedTuple):
-    """A reader and the test that recognises its folder."""
+    """A reader and the test that recognises its folder.
+
+    Args:
+        read: takes a folder and options, gives a report.
+        detect: tells whether a folder looks like this layout.
+        shape: what the folder looks like, in one line, for the help and for messages.
+    """
 
     read: Callable[..., ReadReport]
     detect: Callable[[Path], bool]
+    shape: str
+
+
+def _brats(year: str, shape: str) -> Layout:
+    return Layout(partial(read_brats, layout=year), partial(detect_brats, layout=year), shape)
 
 
 LAYOUTS: dict[str, Layout] = {
-    "ixi": Layout(read_ixi, detect_ixi),
-    "mslub": Layout(read_mslub, detect_mslub),
-    "bids": Layout(read_bids, detect_bids),
-    "plain": Layout(read_plain, detect_plain),
+    "ixi": Layout(read_ixi, detect_ixi, "IXI012-HH-1211-T1.nii.gz"),
+    "mslub": Layout(read_mslub, detect_mslub, "patientNN/{FLAIR,T1W,T2W,consensus_gt}.nii.gz"),
+    "wmh2017": Layout(read_wmh, detect_wmh, "{site}/<n>/pre/{FLAIR,T1}.nii.gz, {site}/<n>/wmh.nii.gz"),
+    "brats2019": _brats("brats2019", "{HGG,LGG}/<case>/<case>_{flair,t1,t1ce,t2,seg}.nii.gz (2017 to 2019)"),
+    "brats2020": _brats("brats2020", "BraTS20_Training_001/<case>_{flair,t1,t1ce,t2,seg}.nii.gz"),
+    "brats2021": _brats("brats2021", "BraTS2021_00000/<case>_{flair,t1,t1ce,t2,seg}.nii.gz"),
+    "brats2023": _brats("brats2023", "BraTS-GLI-00000-000/<case>-{t1n,t1c,t2w,t2f,seg}.nii.gz (and later)"),
+    "ct_ich": Layout(read_ct_ich, detect_ct_ich, "ct_scans/NNN.nii, masks/NNN.nii, hemorrhage_diagnosis_raw_ct.csv"),
+    "bids": Layout(read_bids, detect_bids, "sub-*/[ses-*/][anat/]*_{T1w,FLAIR,...}.nii.gz, masks in derivatives/"),
+    "plain": Layout(read_plain, detect_plain, "NIfTI, NRRD, DICOM series folders; masks of the same name in labels/"),
 }
 
 
