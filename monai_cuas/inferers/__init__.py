@@ -8,6 +8,7 @@ from .inferer import (
     HistogramEqualizationInferer,
     StandardizedIntensityInferer,
     TrainingOutputInferer,
+    VolumeScaledInferer,
     unwrap,
 )
 
@@ -16,5 +17,6 @@ __all__ = [
     "HistogramEqualizationInferer",
     "StandardizedIntensityInferer",
     "TrainingOutputInferer",
+    "VolumeScaledInferer",
     "unwrap",
 ]

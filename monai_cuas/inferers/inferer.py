@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.inferers import Inferer
+from monai.inferers import Inferer, SliceInferer
 from monai.utils import convert_to_tensor
 from skimage.exposure import equalize_hist
 
@@ -21,6 +21,7 @@ __all__ = [
     "HistogramEqualizationInferer",
     "StandardizedIntensityInferer",
     "TrainingOutputInferer",
+    "VolumeScaledInferer",
     "unwrap",
 ]
 
@@ -81,6 +82,38 @@ class CalibratedInferer(Inferer):
         """
         attention = self.inferer(inputs, network, *args, **kwargs)
         return attention if self.raw else self.calibration_of(network)(attention)
+
+
+class VolumeScaledInferer(SliceInferer):
+    """
+    MONAI's ``SliceInferer`` whose map is scaled to [0, 1] by its range in the brain of the whole volume.
+
+    Maps of scans get a common scale, while a slice keeps its place among the slices of its scan; scaling each slice by
+    itself, as the released code of Silva-Rodriguez et al. does, gives a slice without a lesion a maximum of 1 too.
+
+    Args:
+        kwargs: of ``SliceInferer``.
+    """
+
+    def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
+        """
+        Args:
+            inputs: volume, (B, C, X, Y, Z), foreground-quantile coordinates, background 0.
+            network: gives the map of slices.
+
+        Returns:
+            Map of shape (B, 1, X, Y, Z), in [0, 1] in the brain; 0 outside and where a volume's map is constant.
+        """
+        maps = _plain(super().__call__(inputs, network, *args, **kwargs))
+        brain = _plain(inputs).amax(dim=1, keepdim=True) > 0
+        return torch.stack([self._scaled(volume, mask) for volume, mask in zip(maps, brain)])
+
+    @staticmethod
+    def _scaled(volume: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        if not mask.any():
+            return torch.zeros_like(volume)
+        low, high = volume[mask].min(), volume[mask].max()
+        return torch.where(mask, (volume - low) / (high - low).clamp(min=torch.finfo(volume.dtype).tiny), 0.0)
 
 
 class StandardizedIntensityInferer(Inferer):

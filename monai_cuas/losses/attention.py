@@ -78,17 +78,21 @@ class AttentionSizeLoss(nn.Module):
         p: part of the brain that attention may leave out, in [0, 1).
         penalty: "barrier" (inequality), "l1" or "l2" (equality ablations), or a callable on z.
         t: of the barrier.
+        sigmoid: take the sigmoid of the attention first, as a mean activation needs it, which is in no range.
 
     Raises:
         ValueError: for an unknown penalty or p.
     """
 
-    def __init__(self, p: float = 0.2, penalty: str | Callable = "barrier", t: float = 10.0) -> None:
+    def __init__(
+        self, p: float = 0.2, penalty: str | Callable = "barrier", t: float = 10.0, sigmoid: bool = False
+    ) -> None:
         super().__init__()
         known: dict[str, Callable] = {"barrier": ExtendedLogBarrier(t), "l1": torch.abs, "l2": torch.square}
         if not 0 <= p < 1 or (isinstance(penalty, str) and penalty not in known):
             raise ValueError(f"p must be in [0, 1) and penalty one of {list(known)}, got {p} and {penalty}.")
         self.p, self.penalty = p, known[penalty] if isinstance(penalty, str) else penalty
+        self.sigmoid = sigmoid
 
     def set_t(self, t: float) -> None:
         """Set the barrier's sharpness, as a schedule does; the other penalties have none."""
@@ -98,14 +102,15 @@ class AttentionSizeLoss(nn.Module):
     def forward(self, attention: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """
         Args:
-            attention: (N, 1, H, W), in [0, 1].
+            attention: (N, 1, H, W), in [0, 1] unless ``sigmoid``.
             mask: brain mask of the same shape; a slice without brain counts as 0.
 
         Returns:
             Mean over the batch.
         """
+        attention = attention.float().sigmoid() if self.sigmoid else attention.float()
         inside = (mask > 0).float()
         n = inside.sum(dim=(1, 2, 3))
-        mean = (attention.float() * inside).sum(dim=(1, 2, 3)) / n.clamp(min=1)
+        mean = (attention * inside).sum(dim=(1, 2, 3)) / n.clamp(min=1)
         # a slice without brain has no attention to measure
         return torch.where(n > 0, self.penalty(1 - self.p - mean), 0.0).mean()

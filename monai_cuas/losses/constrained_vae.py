@@ -39,11 +39,11 @@ class ConstrainedVAELoss(nn.Module):
         self.epoch = epoch
 
     def terms(self, preds: dict[str, torch.Tensor], mask: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the unweighted terms: "reconstruction", "kl" and, if there is one, "constraint"."""
+        """Return the unweighted terms: "reconstruction", "kl" and "constraint", which is 0 if there is none."""
         terms = self.elbo.terms(preds)
-        if self.constraint is not None:
-            terms["constraint"] = self.constraint(preds["attention"], mask)
-        return terms
+        if self.constraint is None:
+            return {**terms, "constraint": preds["attention"].new_zeros(())}
+        return {**terms, "constraint": self.constraint(preds["attention"], mask)}
 
     def forward(self, preds: dict[str, torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
         """

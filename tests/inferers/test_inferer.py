@@ -8,7 +8,12 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import SliceInferer
 
-from monai_cuas.inferers import CalibratedInferer, HistogramEqualizationInferer, StandardizedIntensityInferer
+from monai_cuas.inferers import (
+    CalibratedInferer,
+    HistogramEqualizationInferer,
+    StandardizedIntensityInferer,
+    VolumeScaledInferer,
+)
 from monai_cuas.networks.layers import LandmarkStandardization, ScoreCalibration
 
 
@@ -100,3 +105,16 @@ def test_empty_volume_gives_zeros():
     empty = torch.zeros(1, 1, 4, 4, 4)
     for inferer in (HistogramEqualizationInferer(), StandardizedIntensityInferer(two_sided=True)):
         assert inferer(empty, _Network()).eq(0).all()
+
+
+def test_volume_scale_keeps_slices_comparable():
+    volume = _volume()
+    volume[..., 1] *= 0.5
+    inferer = VolumeScaledInferer(roi_size=[8, 8], spatial_dim=2)
+    got = inferer(volume, lambda x: 7 * x - 3)
+    brain = volume > 0
+    low, high = volume[brain].min(), volume[brain].max()
+    torch.testing.assert_close(got[brain], ((volume - low) / (high - low))[brain], rtol=1e-4, atol=1e-5)
+    assert got[~brain].eq(0).all()
+    assert float(got[..., 1].max()) < 0.6
+    assert inferer(volume, torch.ones_like).eq(0).all()

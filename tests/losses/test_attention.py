@@ -107,3 +107,15 @@ def test_size_of_a_large_half_precision_map():
     # the pixel count of 300 x 300 exceeds what float16 can hold
     attention = torch.full((1, 1, 300, 300), 0.5, dtype=torch.float16)
     assert AttentionSizeLoss(0.2, "l1")(attention, torch.ones(1, 1, 300, 300)).item() == pytest.approx(0.3, abs=1e-5)
+
+
+def test_size_of_a_mean_activation_by_hand():
+    attention = torch.tensor([0.0, 3.0]).log().nan_to_num(neginf=-200.0).view(1, 1, 1, 2)  # sigmoid: 0 and 3/4
+    loss = AttentionSizeLoss(0.2, "l1", sigmoid=True)
+    assert loss(attention, torch.ones_like(attention)).item() == pytest.approx(0.8 - 0.375, rel=1e-5)
+
+
+def test_attention_expansion_is_one_minus_the_mean():
+    attention = torch.rand(3, 1, 4, 4)
+    loss = AttentionSizeLoss(0.0, "l1")(attention, torch.ones_like(attention))
+    torch.testing.assert_close(loss, 1 - attention.mean())

@@ -4,5 +4,17 @@
 from __future__ import annotations
 
 from .attention_vae import AttentionVAE
+from .bayesian import BayesianVAE
+from .context import ContextEncodingVAE, ContextVAE
+from .residual import ResidualAE, ResidualVAE
+from .restoration import RestorationVAE
 
-__all__ = ["AttentionVAE"]
+__all__ = [
+    "AttentionVAE",
+    "BayesianVAE",
+    "ContextEncodingVAE",
+    "ContextVAE",
+    "ResidualAE",
+    "ResidualVAE",
+    "RestorationVAE",
+]

@@ -191,6 +191,11 @@ class AttentionVAE(nn.Module):
         return self.output(x)
 
     @torch.jit.unused
+    def sample(self, mu: torch.Tensor, log_var: torch.Tensor) -> torch.Tensor:
+        """A draw of the latent in training mode, its mean in evaluation mode."""
+        return mu + torch.randn_like(mu) * (0.5 * log_var).exp() if self.training else mu
+
+    @torch.jit.unused
     def forward_train(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """
         What the losses need; in evaluation mode the latent is its mean, without sampling.
@@ -211,10 +216,9 @@ class AttentionVAE(nn.Module):
                 attention = gradient_weighted_map(features, mu, create_graph=self.training)
             else:
                 attention = mean_activation_map(features)
-        z = mu + torch.randn_like(mu) * (0.5 * log_var).exp() if self.training else mu
         return {
             "image": image,
-            "reconstruction": self.decode(z, x.shape[-2:]),
+            "reconstruction": self.decode(self.sample(mu, log_var), x.shape[-2:]),
             "mu": mu,
             "log_var": log_var,
             "attention": F.interpolate(attention, size=x.shape[-2:], mode="bilinear", align_corners=False),

@@ -1,0 +1,169 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from monai_cuas.losses import ContextELBOLoss, ELBOLoss
+from monai_cuas.networks.nets import (
+    BayesianVAE,
+    ContextEncodingVAE,
+    ContextVAE,
+    ResidualAE,
+    ResidualVAE,
+    RestorationVAE,
+)
+from monai_cuas.networks.nets.bayesian import SampledDropout
+from monai_cuas.networks.nets.context import mask_squares
+from monai_cuas.networks.nets.restoration import total_variation
+
+SMALL = {"image_size": 24, "channels": (4, 8), "layers": (1, 1), "latent_size": 3}
+KINDS = (ResidualVAE, ResidualAE, BayesianVAE, ContextVAE, ContextEncodingVAE, RestorationVAE)
+
+
+def _net(kind, **kwargs):
+    torch.manual_seed(0)
+    return kind(**SMALL, **kwargs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("latent", ["dense", "spatial"])
+@pytest.mark.parametrize("guard", [torch.no_grad, torch.inference_mode])
+def test_map_does_not_depend_on_the_batch(kind, latent, guard):
+    net = _net(kind, latent=latent, in_channels=2).eval()
+    x = torch.rand(3, 2, 24, 24)
+    with guard():
+        whole, parts = net(x), torch.cat([net(x[k : k + 1]) for k in range(3)])
+        assert torch.equal(whole, net(x))
+    assert whole.shape == (3, 1, 24, 24)
+    assert not whole.requires_grad
+    torch.testing.assert_close(whole, parts, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_lowers_the_loss_and_reaches_both_ends(kind):
+    net = _net(kind)
+    loss = (ContextELBOLoss if kind is ContextEncodingVAE else ELBOLoss)(kl_weight=1.0)
+    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+    x, values = torch.rand(4, 1, 24, 24) ** 4, []
+    for _ in range(20):
+        optimizer.zero_grad()
+        value = loss(net(x))
+        value.backward()
+        optimizer.step()
+        values.append(value.item())
+    assert values[-1] < values[0]
+    assert net.stem.weight.grad.abs().sum() > 0
+    assert net.output.weight.grad.abs().sum() > 0
+
+
+def test_map_is_the_mean_residual_of_the_latent_mean():
+    net = _net(ResidualVAE, in_channels=2).eval()
+    x = torch.rand(1, 2, 24, 24)
+    preds = net.forward_train(x)
+    expected = (preds["image"] - preds["reconstruction"].sigmoid()).abs().mean(dim=1, keepdim=True)
+    torch.testing.assert_close(net(x), expected)
+
+
+def test_autoencoder_draws_nothing():
+    x = torch.rand(2, 1, 24, 24)
+    for kind, same in ((ResidualAE, True), (ResidualVAE, False)):
+        net = _net(kind)
+        assert torch.equal(net(x)["reconstruction"], net(x)["reconstruction"]) is same
+
+
+def test_encoder_and_generator_parameters_are_the_two_halves():
+    net = _net(ResidualVAE)
+    encoder, generator = net.encoder_parameters(), net.generator_parameters()
+    assert not {id(p) for p in encoder} & {id(p) for p in generator}
+    others = {n for n, p in net.named_parameters() if id(p) not in {id(q) for q in encoder + generator}}
+    assert others == {"log_var.weight", "log_var.bias"}
+    assert net.generate(torch.randn(2, 3)).shape == (2, 1, 24, 24)
+
+
+def test_dropout_by_hand():
+    layer, x = SampledDropout(0.5, 8, samples=3, seed=0), torch.ones(2, 8, 4, 4)
+    outputs = layer(x)
+    assert set(outputs.unique().tolist()) == {0.0, 2.0}
+    assert torch.equal(layer.eval()(x), x)
+    layer.current = 1
+    assert torch.equal(layer(x)[1, :, 0, 0], layer.masks[1])
+    assert torch.equal(layer(x)[0], layer(x)[1])
+
+
+def test_bayesian_map_is_the_mean_over_samples():
+    net = _net(BayesianVAE, dropout=0.5, samples=3).eval()
+    x = torch.rand(1, 1, 24, 24)
+    mean, singles = net(x), []
+    for k in range(3):
+        net.samples = 1
+        for module in net.modules():
+            if isinstance(module, SampledDropout):
+                module.masks = module.masks.roll(-1, dims=0) if k else module.masks
+        singles.append(net(x))
+    assert not torch.equal(singles[0], singles[1])
+    torch.testing.assert_close(mean, torch.stack(singles).mean(dim=0))
+    # without dropout all samples are the plain reconstruction
+    plain = _net(BayesianVAE, dropout=0.0, samples=2).eval()
+    torch.testing.assert_close(plain(x), ResidualVAE.anomaly_map(plain, plain.standardize(x)))
+
+
+def test_squares_are_zero_lie_on_the_brain_and_leave_the_input_alone():
+    torch.manual_seed(0)
+    image = torch.zeros(3, 1, 32, 32)
+    image[:2, :, 8:24, 8:24] = 0.5
+    masked = mask_squares(image, side=4, most=1)
+    removed = (image - masked).flatten(1).gt(0).sum(dim=1)
+    assert (removed[:2] >= 4).all()
+    assert (removed[:2] <= 16).all()
+    assert removed[2] == 0
+    assert image[:2, :, 8:24, 8:24].eq(0.5).all()
+
+
+def test_context_input_is_masked_in_training_alone():
+    net, x = _net(ContextVAE), torch.rand(2, 1, 24, 24).clamp(min=0.1)
+    assert net.masked(x).eq(0).any()
+    torch.testing.assert_close(net(x)["image"], x)
+    assert torch.equal(net.eval().masked(x), x)
+
+
+def test_context_loss_adds_the_second_branch():
+    zeros = torch.zeros(2, 1, 2, 2)
+    preds = {"image": zeros, "reconstruction": zeros, "mu": torch.zeros(2, 1), "log_var": torch.zeros(2, 1)}
+    # the sigmoid of 0 is off by 0.5 in each of 4 pixels; that of a large negative number is right
+    assert ContextELBOLoss("l2")({**preds, "context_reconstruction": zeros - 100}).item() == pytest.approx(1.0)
+    assert ContextELBOLoss("l2")({**preds, "context_reconstruction": zeros}).item() == pytest.approx(2.0)
+
+
+def test_total_variation_by_hand_and_by_finite_differences():
+    x = torch.tensor([[0.0, 1.0], [3.0, 1.0]], dtype=torch.float64).view(1, 1, 2, 2).requires_grad_()
+    assert total_variation(x).item() == pytest.approx(1 + 2 + 3 + 0)
+    assert torch.autograd.gradcheck(lambda v: total_variation(v, 0.1), (x,))
+
+
+def test_restoration_lowers_its_objective_and_starts_at_the_slice():
+    net = _net(RestorationVAE, steps=20, step_size=0.01).eval()
+    y = torch.rand(1, 1, 24, 24)
+    restored = net.restore(y)
+    with torch.no_grad():
+        assert net.objective(restored, y) < net.objective(y, y)
+    net.steps, net.step_size = 1, 1e-9
+    torch.testing.assert_close(net.restore(y), y)
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad"),
+    [
+        (BayesianVAE, {"dropout": 1.0}),
+        (BayesianVAE, {"samples": 0}),
+        (ContextVAE, {"square": 0.0}),
+        (ContextVAE, {"squares": 0}),
+        (RestorationVAE, {"steps": 0}),
+        (RestorationVAE, {"tv_weight": -1.0}),
+    ],
+)
+def test_bad_arguments(kind, bad):
+    with pytest.raises(ValueError, match="must be"):
+        _net(kind, **bad)
