@@ -15,7 +15,7 @@ from monai.bundle import ConfigWorkflow
 from ..data.datalist import load_datalist
 from ..utils import replacing
 
-__all__ = ["finish_training", "run_config", "write_settings"]
+__all__ = ["finish_training", "run_config", "scan_inputs", "write_settings"]
 
 
 def run_config(
@@ -53,6 +53,12 @@ def write_settings(path: str | os.PathLike, settings: Mapping[str, Any]) -> None
         temporary.write_text(json.dumps(dict(settings), indent=2) + "\n", encoding="utf-8")
 
 
+def scan_inputs(entries: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """What a data list's entries are as ``input`` of the inference config: paths, or paths with their channels."""
+    keys = ("image", "image_channels")
+    return [{k: entry[k] for k in keys} if "image_channels" in entry else entry["image"] for entry in entries]
+
+
 def finish_training(
     bundle_root: str | os.PathLike,
     settings: Mapping[str, Any],
@@ -77,7 +83,7 @@ def finish_training(
         run_config(bundle_root, ["inference.json", "calibrate.json"], {**common, "output_dir": output_dir})
     scans = load_datalist(os.path.join(dataset_dir, "dataset.json"), "test_lesion", allow_empty=True)
     if "inference" in steps and scans:
-        ids = {"input": [scan["image"] for scan in scans], "output_dir": os.path.join(output_dir, "inference")}
+        ids = {"input": scan_inputs(scans), "output_dir": os.path.join(output_dir, "inference")}
         run_config(bundle_root, ["inference.json"], {**common, **ids})
     if "evaluate" in steps and scans:
         ids = {"output_dir": os.path.join(output_dir, "evaluation")}

@@ -28,6 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--input", required=True, help="folder of scans")
     parser.add_argument("--layout", default="auto", help="layout of the folder, see below (default: auto)")
+    parser.add_argument("--download", action="store_true", help="fetch the data into --input first (msd_task01 only)")
     parser.add_argument("--output", required=True, help="dataset.json to write")
     parser.add_argument("--role", default="auto", choices=("normal", "lesion", "auto"), help="what the scans are")
     parser.add_argument("--sequences", nargs="+", metavar="NAME", help="sequences of a subject, used as channels")
@@ -108,11 +109,14 @@ def _unusable(entry: ScanEntry, parts: Sequence[str]) -> bool:
     return entry.role == "lesion" and ("test_lesion" not in parts or entry.label is None)
 
 
-def _read(folder: str, layout: str, role: str, sequences: list[str] | None) -> tuple[ReadReport, list[ScanEntry]]:
+def _read(
+    folder: str, layout: str, role: str, sequences: list[str] | None, download: bool = False
+) -> tuple[ReadReport, list[ScanEntry]]:
     from ..data.datalist import settle_roles
     from ..data.readers import read_layout
 
-    report = read_layout(folder, layout, **({"sequences": sequences} if sequences else {}))
+    options = {**({"sequences": sequences} if sequences else {}), **({"download": True} if download else {})}
+    report = read_layout(folder, layout, **options)
     return report, settle_roles(report, role)
 
 
@@ -120,13 +124,13 @@ def _run(arguments: argparse.Namespace) -> None:
     from ..data.datalist import assign_parts, write_datalist
     from ..utils import CUASError
 
-    report, entries = _read(arguments.input, arguments.layout, arguments.role, arguments.sequences)
+    report, entries = _read(arguments.input, arguments.layout, arguments.role, arguments.sequences, arguments.download)
     reports = [report]
     if arguments.test_lesions:
         names = arguments.test_sequences or arguments.sequences
         test_report, lesions = _read(arguments.test_lesions, arguments.test_layout, "lesion", names)
         reports.append(test_report)
-        channels = {len(entry.images) for entry in [*entries, *lesions]}
+        channels = {len(entry.extra.get("image_channels", entry.images)) for entry in [*entries, *lesions]}
         if len(channels) > 1:
             raise CUASError(f"The two folders give {sorted(channels)} channels; ask for as many --test_sequences.")
         for entry in lesions:

@@ -41,7 +41,7 @@ def collect_landmarks(
     key = preprocessing.key
     for entry in tqdm(datalist, desc="intensity landmarks", disable=not progress, leave=False):
         try:
-            found.append(preprocessing.landmarks({key: entry[key]}))
+            found.append(preprocessing.landmarks({k: entry[k] for k in (key, f"{key}_channels") if k in entry}))
         except Exception as error:
             sentence = user_message(error)
             if sentence is None:

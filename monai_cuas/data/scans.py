@@ -30,18 +30,26 @@ def scan_datalist(path: str | os.PathLike | Sequence[Any], pattern: str = "*") -
     whose name matches ``pattern``, and for folders with a DICOM series; hidden files are skipped.
 
     Args:
-        path: file, folder, or list of them; a list inside the list is one scan, whose sequences are the channels.
+        path: file, folder, or list of them; a list inside the list is one scan, whose sequences are the channels, and
+            a dictionary ``{"image": path, "image_channels": [0]}`` one scan of which some channels are taken.
         pattern: shell pattern for the names of files found in folders, such as ``"*FLAIR*"``.
 
     Returns:
-        [{"image": path or list of paths, "name": unique name for the results}, ...] in sorted order.
+        [{"image": path or list of paths, "name": unique name for the results}, ...] in sorted order, with
+        "image_channels" where that was given.
 
     Raises:
         CUASError: if a path is missing or nothing is found.
     """
     found: list[tuple[Path, Path]] = []
     sequences: dict[Path, list[str]] = {}
-    for given in ensure_tuple(path):
+    channels: dict[Path, dict[str, Any]] = {}
+    for given in [path] if isinstance(path, dict) else ensure_tuple(path):
+        if isinstance(given, dict):
+            file = Path(given["image"]).expanduser()
+            channels[file] = {"image_channels": list(given["image_channels"])}
+            found.append((file, file.parent))
+            continue
         if isinstance(given, (list, tuple)) and given:
             # The first names the scan; what is missing is said when it is read, so that the others go on.
             files = [Path(p).expanduser() for p in given]
@@ -54,7 +62,10 @@ def scan_datalist(path: str | os.PathLike | Sequence[Any], pattern: str = "*") -
         found += [(scan, base) for scan in scans]
     unique = list(dict.fromkeys(found))
     names = _names(unique)
-    return [{"image": sequences.get(scan, str(scan)), "name": name} for (scan, _), name in zip(unique, names)]
+    return [
+        {"image": sequences.get(scan, str(scan)), "name": name, **channels.get(scan, {})}
+        for (scan, _), name in zip(unique, names)
+    ]
 
 
 def _scans(root: Path, pattern: str) -> list[Path]:

@@ -59,7 +59,8 @@ class _Volume(Transform):
         self.parameters = {"version": 1, "image": image_key, "label": label_key, "preprocessing": described}
 
     def __call__(self, item: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-        data = self.preprocessing({k: item[k] for k in (self.image_key, self.label_key) if k in item})
+        keys = (self.image_key, f"{self.image_key}_channels", self.label_key)
+        data = self.preprocessing({k: item[k] for k in keys if k in item})
         mask = data["slice_mask"] > 0
         out = {
             "image": _plain(data[self.image_key]).to(torch.float16),
@@ -137,7 +138,7 @@ class SliceDataset(Dataset):
     Items: {"image": (C, S, S) float32 quantile coordinates, "brain_mask": (1, S, S) uint8, "subject": str}.
 
     Args:
-        data: datalist; "image" is a path or a list of paths, "label" and "subject" are optional.
+        data: datalist; "image" is a path or a list of paths; "image_channels", "label" and "subject" are optional.
         transform: preprocessing with mask and label on the network's grid (``BrainVolumed(...).for_slices()``).
         cache_dir: folder of the cache, made if absent.
         min_brain_fraction: a slice is eligible if its brain area is at least this fraction of the scan's largest.
@@ -187,6 +188,8 @@ class SliceDataset(Dataset):
             keys = [k for k in (self._image_key, label_key) if k in entry]
             # Paths as strings only, and the stamp beside them: the hash of this dictionary is the cache's key.
             item = {k: [os.fspath(p) for p in ensure_tuple(entry[k])] for k in keys}
+            channels = f"{self._image_key}_channels"
+            item.update({channels: list(entry[channels])} if channels in entry else {})
             items.append({**item, "stamp": [_stamp(entry[k]) for k in keys]})
         volume = _Volume(self.transform, self._image_key, label_key)
         try:

@@ -20,6 +20,7 @@ from ..inferers import CalibratedInferer, unwrap
 from ..metrics import top_fraction_mean
 from ..utils import CUASError, replacing
 from .scoring import score_scans
+from .truth import lesion_free
 
 __all__ = ["calibrate", "conformal_quantile"]
 
@@ -82,9 +83,14 @@ def _collect(
     failed: list[tuple[str, str]],
 ) -> _VoxelSample:
     methods = {"map": inferer}
-    for item, maps in score_scans(datalist, preprocessing, network, methods, postprocessing, device, desc, failed):
+
+    def prepare(entry: dict[str, Any]) -> dict[str, Any]:
+        item = dict(preprocessing({k: v for k, v in entry.items() if k != "label"}))
+        return {**item, "normal_tissue": lesion_free(entry, item["brain_mask"])}
+
+    for item, maps in score_scans(datalist, prepare, network, methods, postprocessing, device, desc, failed):
         name = str(item.get("name", item.get("subject", len(sample.names))))
-        sample.add(name, maps["map"], item["brain_mask"][0])
+        sample.add(name, maps["map"], item["normal_tissue"])
     return sample
 
 
@@ -170,7 +176,8 @@ def calibrate(
 
     Args:
         network: the trained network; its calibration is set in place unless the inferer has its own.
-        datalist: normal scans that took no part in training.
+        datalist: normal scans that took no part in training; of a scan with lesions in its "label" the slices without
+            lesion are used.
         preprocessing: the one of inference.
         inferer: the method.
         postprocessing: the one of inference, without the threshold (leaves "anomaly").

@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -32,7 +31,7 @@ from ..utils import CUASError, replacing
 from ..visualize.overlay import display_slice, draw_panel, save_figure, to_ras
 from .calibrator import calibrate
 from .scoring import score_scans
-from .truth import ScanTruth, read_truth
+from .truth import ScanTruth, axial_axis, read_truth
 
 __all__ = ["baselines", "evaluate", "size_bin"]
 
@@ -253,7 +252,7 @@ def evaluate(
 
     def remember(entry: dict[str, Any]) -> dict[str, Any]:
         item = dict(preprocessing({k: v for k, v in entry.items() if k != "label"}))
-        axis = int(np.argmax(nib.io_orientation(np.asarray(item["brain_mask"].affine))[:, 0] == 2))
+        axis = axial_axis(item["brain_mask"].affine)
         return {**item, "entry": entry, "axis": axis, "truth": read_truth(entry, item["brain_mask"], axis)}
 
     for item, maps in score_scans(test_list, remember, network, every, postprocessing, device, "evaluating", failed):

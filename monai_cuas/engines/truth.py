@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 from monai.data import MetaTensor
 
 from ..transforms.io import LoadScand
 from ..utils import ScanError
 
-__all__ = ["ScanTruth", "read_truth"]
+__all__ = ["ScanTruth", "axial_axis", "lesion_free", "read_truth"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,40 @@ def _read_label(file: str, grid: MetaTensor) -> np.ndarray:
     if label.shape[1:] != grid.shape[1:] or not np.allclose(ours @ corners, theirs @ corners, atol=0.5 * step):
         raise ScanError(file, "the label is not on the grid of its scan", "resample it to the scan")
     return np.asarray(label).max(axis=0)
+
+
+def axial_axis(affine: Any) -> int:
+    """Voxel axis that mostly runs from feet to head, for a 4 x 4 voxel to RAS matrix."""
+    return int(np.argmax(nib.io_orientation(np.asarray(affine))[:, 0] == 2))
+
+
+def lesion_free(entry: Mapping[str, Any], brain_mask: MetaTensor) -> np.ndarray:
+    """
+    Brain of a scan that is to be learnt from as a normal one; of one with lesions, the slices that show none.
+
+    Args:
+        entry: as in :func:`read_truth`.
+        brain_mask: on the scan's own grid, (1, X, Y, Z).
+
+    Returns:
+        (X, Y, Z) boolean.
+
+    Raises:
+        ScanError: as :func:`read_truth`, and if nobody knows which slices show the lesion.
+    """
+    if not {"label", "slice_labels", "scan_label"} & set(entry):
+        return np.asarray(brain_mask[0]) > 0
+    axis = axial_axis(brain_mask.affine)
+    truth = read_truth(entry, brain_mask, axis)
+    inside = truth.counted(np.asarray(brain_mask[0]) > 0)
+    sick = truth.sick_slices(np.ones_like(inside), axis)
+    if sick is None:
+        problem = "it has a lesion, and no mask tells which slices are free of it"
+        raise ScanError(str(entry.get("image")), problem, "take it off the list of normal scans")
+    np.moveaxis(inside, axis, 0)[sick] = False
+    if not inside.any():
+        raise ScanError(str(entry.get("image")), "every slice shows a lesion", "take it off the list of normal scans")
+    return inside
 
 
 def read_truth(entry: Mapping[str, Any], grid: MetaTensor, axis: int) -> ScanTruth:

@@ -79,6 +79,23 @@ def test_calibration_holds_its_rate_and_is_reproducible(tmp_path):
     assert report["percentiles"]["99"] == report["thresholds"]["0.01"] == network.calibration.threshold(0.01)
 
 
+def test_calibration_takes_the_lesion_free_slices_of_a_lesion_scan(tmp_path):
+    label = _mask(tmp_path / "l.nii.gz", LESION)
+    lesions = [{**entry, "lesion": True, "label": label} for entry in _normals(5)]
+    network, clean = _Network(), _Network()
+    report = _calibrate(network, lesions)
+    assert report["n_voxels"] == 5 * 24 * 24 * 7  # three of ten slices show the lesion
+    _calibrate(clean, _normals(5))
+    # the lesion's 0.9 would be 1.3% of all voxels and the 1% threshold with it
+    assert network.calibration.threshold(0.01) == pytest.approx(clean.calibration.threshold(0.01), abs=2e-3)
+    known = [{**entry, "scan_label": 1} for entry in _normals(5)]
+    with pytest.raises(CUASError, match="0 of 5 normal scans"):
+        _calibrate(_Network(), known)
+    everywhere = [{**entry, "slice_labels": [1] * SHAPE[2]} for entry in _normals(5)]
+    with pytest.raises(CUASError, match="0 of 5 normal scans"):
+        _calibrate(_Network(), everywhere)
+
+
 def test_too_few_voxels_leave_the_rate_unsupported(caplog):
     network = _Network()
     report = _calibrate(network, _normals(3), max_voxels_per_scan=800)  # 24 expected beyond 1%

@@ -19,6 +19,7 @@ from .bids import detect_bids, read_bids
 from .brats import detect_brats, read_brats
 from .ct_ich import detect_ct_ich, read_ct_ich
 from .ixi import detect_ixi, read_ixi
+from .msd import detect_msd, read_msd
 from .mslub import detect_mslub, read_mslub
 from .plain import detect_plain, read_plain
 from .wmh import detect_wmh, read_wmh
@@ -52,6 +53,7 @@ LAYOUTS: dict[str, Layout] = {
     "brats2020": _brats("brats2020", "BraTS20_Training_001/<case>_{flair,t1,t1ce,t2,seg}.nii.gz"),
     "brats2021": _brats("brats2021", "BraTS2021_00000/<case>_{flair,t1,t1ce,t2,seg}.nii.gz"),
     "brats2023": _brats("brats2023", "BraTS-GLI-00000-000/<case>-{t1n,t1c,t2w,t2f,seg}.nii.gz (and later)"),
+    "msd_task01": Layout(read_msd, detect_msd, "Task01_BrainTumour/dataset.json, imagesTr/ (4 channels), labelsTr/"),
     "ct_ich": Layout(read_ct_ich, detect_ct_ich, "ct_scans/NNN.nii, masks/NNN.nii, hemorrhage_diagnosis_raw_ct.csv"),
     "bids": Layout(read_bids, detect_bids, "sub-*/[ses-*/][anat/]*_{T1w,FLAIR,...}.nii.gz, masks in derivatives/"),
     "plain": Layout(read_plain, detect_plain, "NIfTI, NRRD, DICOM series folders; masks of the same name in labels/"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,8 @@ class LoadScand(LoadImaged):
 
     NIfTI goes through nibabel; NRRD, MetaImage and folders with a DICOM series through SimpleITK. What is a tensor
     already is left as it is. Several files become channels on the grid of the first, see :func:`stack_sequences`.
+    Of one file with several channels those are taken that the item names beside it, as in
+    ``{"image": "BRATS_001.nii.gz", "image_channels": [0]}``.
 
     Args:
         keys: paths, or lists of paths that become channels.
@@ -71,13 +73,16 @@ class LoadScand(LoadImaged):
             if isinstance(d[key], (torch.Tensor, np.ndarray)):
                 continue
             files = [os.fspath(f) for f in ensure_tuple(d[key])]
-            d[key] = self._load(files)
+            d[key] = self._load(files, d.get(f"{key}_channels"))
         return d
 
-    def _load(self, files: list[str]) -> MetaTensor:
+    def _load(self, files: list[str], channels: Sequence[int] | None = None) -> MetaTensor:
         _check_files(files)
         images = [self._read(file) for file in files]
         image = stack_sequences(images, files) if len(files) > 1 else images[0]
+        if channels is not None:
+            image = _choose(image, channels, files[0])
+            files = [files[0]] * len(image)
         # The checks on shapes and the messages need to know which files the channels came from.
         image.meta["files"] = files
         return image
@@ -89,6 +94,15 @@ class LoadScand(LoadImaged):
             raise
         except Exception as error:
             raise _readable(file, error) from error
+
+
+def _choose(image: MetaTensor, channels: Sequence[int], file: str) -> MetaTensor:
+    """Some channels of an image, in the order given."""
+    wrong = [channel for channel in channels if not 0 <= channel < len(image)]
+    if wrong or not len(channels):
+        problem = f"there is no channel {wrong[0]} among its {len(image)}" if wrong else "no channel is named"
+        raise ScanError(file, problem, "correct image_channels in the data list")
+    return MetaTensor(image.as_tensor()[list(channels)], meta=image.meta, applied_operations=[])
 
 
 def _check_files(files: list[str]) -> None:
