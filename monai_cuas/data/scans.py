@@ -6,103 +6,142 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from monai.utils import ensure_tuple
 
 from ..utils import CUASError
+from .dicom.header import is_dicom
+from .dicom.index import find_series, is_series_path, split_series_path
 
 __all__ = ["scan_datalist"]
 
+logger = logging.getLogger(__name__)
+
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-_DICOM_SUFFIXES = (".dcm", ".ima")
 
 
-def scan_datalist(path: str | os.PathLike | Sequence[Any], pattern: str = "*") -> list[dict[str, Any]]:
+def scan_datalist(
+    path: str | os.PathLike | Sequence[Any],
+    pattern: str = "*",
+    dicom_where: Mapping[str, str] | None = None,
+    dicom_min_slices: int = 10,
+) -> list[dict[str, Any]]:
     """
     List the scans under one or several paths.
 
     A file is a scan whatever its name. A folder is searched with its subfolders for NIfTI, NRRD and MetaImage files
-    whose name matches ``pattern``, and for folders with a DICOM series; hidden files are skipped.
+    whose name matches ``pattern``, and for DICOM series, wherever their files lie; hidden files are skipped. What is
+    DICOM and no scan, such as a localiser, is left out and logged with the reason.
 
     Args:
-        path: file, folder, or list of them; a list inside the list is one scan, whose sequences are the channels, and
-            a dictionary ``{"image": path, "image_channels": [0]}`` one scan of which some channels are taken.
-        pattern: shell pattern for the names of files found in folders, such as ``"*FLAIR*"``.
+        path: file, folder, DICOM series as ``FOLDER#SeriesInstanceUID``, or list of them; a list inside the list is
+            one scan, whose sequences are the channels, and a dictionary ``{"image": path, "image_channels": [0]}`` one
+            scan of which some channels are taken.
+        pattern: shell pattern for the names of files found in folders, such as ``"*FLAIR*"``; for DICOM, whose file
+            names tell nothing, of the SeriesDescription.
+        dicom_where: shell patterns by DICOM keyword, such as ``{"SeriesDescription": "*FLAIR*", "Modality": "MR"}``.
+        dicom_min_slices: a DICOM series of fewer slices is left out.
 
     Returns:
         [{"image": path or list of paths, "name": unique name for the results}, ...] in sorted order, with
-        "image_channels" where that was given.
+        "image_channels" where that was given. A DICOM series has the path ``FOLDER#SeriesInstanceUID``, with the
+        folder that was given, and its SeriesInstanceUID for a name.
 
     Raises:
         CUASError: if a path is missing or nothing is found.
     """
-    found: list[tuple[Path, Path]] = []
-    sequences: dict[Path, list[str]] = {}
-    channels: dict[Path, dict[str, Any]] = {}
+    where = {**({} if pattern == "*" else {"SeriesDescription": pattern}), **(dicom_where or {})}
+    found: list[_Scan] = []
     for given in [path] if isinstance(path, dict) else ensure_tuple(path):
         if isinstance(given, dict):
-            file = Path(given["image"]).expanduser()
-            channels[file] = {"image_channels": list(given["image_channels"])}
-            found.append((file, file.parent))
+            found.append(_scan(_expanded(given["image"]))._replace(channels=tuple(given["image_channels"])))
             continue
         if isinstance(given, (list, tuple)) and given:
             # The first names the scan; what is missing is said when it is read, so that the others go on.
-            files = [Path(p).expanduser() for p in given]
-            sequences[files[0]] = [str(file) for file in files]
-            found.append((files[0], files[0].parent))
-            continue
-        root = Path(given).expanduser()
-        scans = _scans(root, pattern)
-        base = root if root.is_dir() and scans != [root] else root.parent
-        found += [(scan, base) for scan in scans]
+            files = [_expanded(p) for p in given]
+            found.append(_scan(files[0])._replace(image=tuple(files)))
+        else:
+            found += _scans(Path(given).expanduser(), pattern, where, dicom_min_slices)
     unique = list(dict.fromkeys(found))
-    names = _names(unique)
-    return [
-        {"image": sequences.get(scan, str(scan)), "name": name, **channels.get(scan, {})}
-        for (scan, _), name in zip(unique, names)
-    ]
+    return [scan.entry(name) for scan, name in zip(unique, _names(unique))]
 
 
-def _scans(root: Path, pattern: str) -> list[Path]:
+class _Scan(NamedTuple):
+    image: tuple[str, ...]
+    name: str
+    long_name: str
+    channels: tuple[int, ...] = ()
+
+    def entry(self, name: str) -> dict[str, Any]:
+        chosen = {"image_channels": list(self.channels)} if self.channels else {}
+        return {"image": self.image[0] if len(self.image) == 1 else list(self.image), "name": name, **chosen}
+
+
+def _expanded(path: str | os.PathLike) -> str:
+    return str(Path(path).expanduser())
+
+
+def _scan(file: str, root: Path | None = None) -> _Scan:
+    """A volume, named with the folders below ``root`` if its own name is not enough; or a DICOM series."""
+    if is_series_path(file):
+        uid = split_series_path(file)[1]
+        return _Scan((file,), uid, uid)
+    stem = _stem(Path(file))
+    folders = Path(file).relative_to(root).parts[:-1] if root is not None and root.is_dir() else ()
+    return _Scan((file,), stem, "_".join((*folders, stem)))
+
+
+def _scans(root: Path, pattern: str, where: Mapping[str, str], min_slices: int) -> list[_Scan]:
+    if is_series_path(root):
+        return [_scan(str(root))]
+    volumes, dicom_files = _files(root, pattern)
+    series, left_out = _series(root, dicom_files, where, min_slices)
+    if not volumes and not series:
+        raise CUASError(_nothing(root, pattern, left_out))
+    return [_scan(str(file), root) for file in [*volumes, *series]]
+
+
+def _files(root: Path, pattern: str) -> tuple[list[Path], list[Path]]:
+    """Volumes and DICOM files under a path."""
     if not root.exists():
         raise CUASError(f"{root}: no such file or folder; check the path.")
     if root.is_file():
-        return [root]
-    scans: list[Path] = []
+        return ([], [root]) if is_dicom(root) else ([root], [])
+    volumes, dicom_files = [], []
     for folder, subfolders, files in os.walk(root):
         subfolders[:] = sorted(s for s in subfolders if not s.startswith("."))
         visible = sorted(f for f in files if not f.startswith("."))
-        scans += [Path(folder, f) for f in visible if _is_volume(f) and fnmatch.fnmatch(f, pattern)]
-        if any(_is_dicom(Path(folder, f)) for f in visible) and (
-            pattern == "*" or fnmatch.fnmatch(Path(folder).name, pattern)
-        ):
-            scans.append(Path(folder))
-    if not scans:
-        wanted = "" if pattern == "*" else f" whose name matches {pattern!r}"
-        raise CUASError(f"{root}: the folder holds no scan{wanted} (NIfTI, NRRD, MetaImage or DICOM series).")
-    return sorted(scans)
+        volumes += [Path(folder, f) for f in visible if _is_volume(f) and fnmatch.fnmatch(f, pattern)]
+        dicom_files += [Path(folder, f) for f in visible if not _is_volume(f) and is_dicom(Path(folder, f))]
+    return sorted(volumes), dicom_files
+
+
+def _series(
+    root: Path, files: Sequence[Path], where: Mapping[str, str], min_slices: int
+) -> tuple[list[str], tuple[str, ...]]:
+    """Path of each DICOM series among files, and why others are left out."""
+    if not files:
+        return [], ()
+    index = find_series(root, files, min_slices, where)
+    for sentence in index.left_out:
+        logger.warning(sentence)
+    return [series.path for series in index.series], index.left_out
+
+
+def _nothing(root: Path, pattern: str, left_out: Sequence[str]) -> str:
+    wanted = "" if pattern == "*" else f" whose name or description matches {pattern!r}"
+    reasons = "".join(f" {sentence}" for sentence in left_out)
+    return f"{root}: there is no scan{wanted} (NIfTI, NRRD, MetaImage or DICOM series).{reasons}"
 
 
 def _is_volume(name: str) -> bool:
     return name.lower().endswith(_SUFFIXES)
-
-
-def _is_dicom(path: Path) -> bool:
-    """By suffix, or by the mark that a DICOM file carries after 128 bytes."""
-    if path.suffix.lower() in _DICOM_SUFFIXES:
-        return True
-    if _is_volume(path.name) or path.suffix.lower() in (".json", ".txt", ".csv", ".png"):
-        return False
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
 
 
 def _stem(path: Path) -> str:
@@ -112,17 +151,13 @@ def _stem(path: Path) -> str:
     return path.name
 
 
-def _names(found: Sequence[tuple[Path, Path]]) -> list[str]:
-    """The file's name; where two clash, with the folders in front; where they still do, with a number."""
-    stems = [_stem(scan) for scan, _ in found]
-    counts = Counter(stems)
-    names = []
-    for (scan, base), stem in zip(found, stems):
-        folders = scan.relative_to(base).parts[:-1]
-        names.append("_".join((*folders, stem)) if counts[stem] > 1 else stem)
+def _names(scans: Sequence[_Scan]) -> list[str]:
+    """The short name; where two clash, the long one; where they still do, with a number."""
+    counts = Counter(scan.name for scan in scans)
     seen: Counter[str] = Counter()
     out = []
-    for name in names:
+    for scan in scans:
+        name = scan.long_name if counts[scan.name] > 1 else scan.name
         seen[name] += 1
         out.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
     return out

@@ -19,7 +19,9 @@ from ignite.engine import Engine, Events
 from monai.transforms import LoadImage
 from skimage.measure import label as connected_components
 
+from ..data.dicom import IRREGULARITIES, DicomSeriesReader
 from ..metrics import top_fraction_mean
+from ..transforms.io import SimpleITKReader
 from ..utils import replacing, require_writable
 from ..visualize.overlay import draw_overlay
 
@@ -35,12 +37,13 @@ def save_nifti(path: str | os.PathLike, volume: np.ndarray, affine: np.ndarray, 
     Args:
         path: ends in .nii.gz.
         volume: (X, Y, Z).
-        affine: voxel to RAS millimetres; becomes sform and qform.
+        affine: voxel to RAS millimetres; becomes sform and, unless sheared, which a qform cannot say, qform.
         dtype: of the file.
     """
     image = nib.Nifti1Image(np.asarray(volume).astype(dtype), np.asarray(affine, dtype=np.float64))
     image.set_sform(affine, code=1)
-    image.set_qform(affine, code=1)
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    image.set_qform(affine, code=int(np.allclose(axes.T @ axes, np.eye(3), atol=1e-3)))
     image.header.set_xyzt_units("mm", "sec")
     with replacing(path) as temporary:
         nib.save(image, temporary)
@@ -161,14 +164,17 @@ class AnomalyResultSaver:
         save_nifti(self.output_dir / f"{name}_anomaly.nii.gz", anomaly, affine, np.float32)
         save_nifti(self.output_dir / f"{name}_mask.nii.gz", mask, affine, np.uint8)
         row = self._row(name, file, anomaly, mask, brain, affine, seconds)
+        row["notes"] = self._meta(item, "notes")
         if self.overlay:
             self._draw(name, file, anomaly, mask, brain, affine, row)
         update_csv(self.output_dir / "results.csv", row)
         return row
 
     def _file(self, item: Mapping[str, Any]) -> str:
-        meta = getattr(item.get(self.image_key), "meta", {})
-        return str(_first(meta.get("filename_or_obj", item.get("file", ""))))
+        return self._meta(item, "filename_or_obj") or str(item.get("file", ""))
+
+    def _meta(self, item: Mapping[str, Any], key: str) -> str:
+        return str(_first(getattr(item.get(self.image_key), "meta", {}).get(key, "")))
 
     def _name(self, item: Mapping[str, Any], file: str) -> str:
         name = str(_first(item.get("name", "")) or "")
@@ -237,12 +243,14 @@ class AnomalyResultSaver:
     @staticmethod
     def _scan(file: str, anomaly: np.ndarray) -> np.ndarray:
         """Read the scan again: the engine's copy is already standardised and cropped."""
-        if file and os.path.exists(file):
-            try:
-                scan = np.asarray(LoadImage(image_only=True)(file), dtype=np.float32)
-            except (RuntimeError, OSError, ValueError):
-                return anomaly
-            scan = scan[..., 0] if scan.ndim == 4 else scan
-            if scan.shape == anomaly.shape:
-                return np.nan_to_num(scan)
-        return anomaly
+        if not file:
+            return anomaly
+        loader = LoadImage(image_only=True)
+        loader.register(SimpleITKReader())
+        loader.register(DicomSeriesReader(accept=IRREGULARITIES))
+        try:
+            scan = np.asarray(loader(file), dtype=np.float32)
+        except (RuntimeError, OSError, ValueError):
+            return anomaly
+        scan = scan[..., 0] if scan.ndim == 4 else scan
+        return np.nan_to_num(scan) if scan.shape == anomaly.shape else anomaly

@@ -57,6 +57,8 @@ class BrainVolumed(Compose):
         levels: landmark levels, see :class:`ForegroundQuantileScale`.
         allow_unstripped: take scans that look as if they were not skull-stripped.
         in_channels: number of sequences (channels) that a scan must have; None: any.
+        dicom_accept: irregularities of DICOM series to be accepted, of "missing_slices", "uneven_spacing" and
+            "gantry_tilt"; they are refused otherwise.
 
     Raises:
         ValueError: if an argument makes no sense. Calling it raises a ScanError for a scan that cannot be used.
@@ -74,6 +76,7 @@ class BrainVolumed(Compose):
         levels: Sequence[float] = DEFAULT_LEVELS,
         allow_unstripped: bool = False,
         in_channels: int | None = None,
+        dicom_accept: Sequence[str] = (),
     ) -> None:
         key = keys if isinstance(keys, str) else (keys[0] if len(keys) == 1 else None)
         if key is None:
@@ -94,6 +97,7 @@ class BrainVolumed(Compose):
             "levels": [float(level) for level in levels],
             "allow_unstripped": bool(allow_unstripped),
             "in_channels": None if in_channels is None else int(in_channels),
+            "dicom_accept": [str(what) for what in dicom_accept],
         }
         reading = self._reading_steps()
         self._n_reading = len(reading)
@@ -104,7 +108,9 @@ class BrainVolumed(Compose):
         p, key = self.parameters, self.key
         steps: list[Any] = [
             LoadScand(
-                [key] + ([p["label_key"]] if p["label_key"] else []), allow_missing_keys=p["label_key"] is not None
+                [key] + ([p["label_key"]] if p["label_key"] else []),
+                allow_missing_keys=p["label_key"] is not None,
+                dicom_accept=p["dicom_accept"],
             ),
             ValidateScand(key, p["allow_unstripped"], p["label_key"], p["in_channels"]),
             # The mask comes before the window, which may clip tissue to the value of the background.

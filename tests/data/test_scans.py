@@ -14,16 +14,13 @@ def folder(tmp_path):
     for name in ("a/FLAIR.nii.gz", "b/FLAIR.nii.gz", "b/T1.nii", "c.nrrd", "notes.txt", ".hidden.nii.gz"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("")
-    (tmp_path / "series").mkdir()
-    for i in range(2):
-        (tmp_path / "series" / f"IM{i}").write_bytes(b"\0" * 128 + b"DICM")
     return tmp_path
 
 
 def test_folder(folder):
     found = scan_datalist(folder)
-    assert [e["name"] for e in found] == ["a_FLAIR", "b_FLAIR", "T1", "c", "series"]
-    assert found[4]["image"] == str(folder / "series")
+    assert [e["name"] for e in found] == ["a_FLAIR", "b_FLAIR", "T1", "c"]
+    assert found[3]["image"] == str(folder / "c.nrrd")
 
 
 def test_pattern_file_list(folder):
@@ -36,7 +33,7 @@ def test_errors(folder, tmp_path):
     with pytest.raises(CUASError, match="no such file"):
         scan_datalist(folder / "missing")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CUASError, match="holds no scan"):
+    with pytest.raises(CUASError, match="there is no scan"):
         scan_datalist(tmp_path / "empty")
     with pytest.raises(CUASError, match="matches"):
         scan_datalist(folder, "*DWI*")

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 import zlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from monai.data import MetaTensor
 from monai.transforms import LoadImaged, MapTransform
 from monai.utils import ensure_tuple
 
+from ...data.dicom import DicomSeriesReader, is_series_path, split_series_path
 from ...utils import ScanError
 from .array import BrainMask, ValidateScan
 from .reader import SimpleITKReader
@@ -34,6 +37,12 @@ __all__ = [
     "ValidateScand",
 ]
 
+logger = logging.getLogger(__name__)
+
+# MONAI's default readers include one that decodes on the GPU, which complains on each machine without its library.
+logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader: nvImageCodec")
+
 
 def _filename(img: Any) -> str:
     return str(img.meta.get("filename_or_obj", "scan")) if isinstance(img, MetaTensor) else "scan"
@@ -47,21 +56,26 @@ def _filenames(img: Any) -> str | list[str]:
 
 class LoadScand(LoadImaged):
     """
-    MONAI's LoadImaged, channel first and float32, with :class:`SimpleITKReader` added and errors that a user can read.
+    MONAI's LoadImaged, channel first and float32, with :class:`SimpleITKReader` and :class:`DicomSeriesReader` added
+    and errors that a user can read.
 
-    NIfTI goes through nibabel; NRRD, MetaImage and folders with a DICOM series through SimpleITK. What is a tensor
-    already is left as it is. Several files become channels on the grid of the first, see :func:`stack_sequences`.
-    Of one file with several channels those are taken that the item names beside it, as in
-    ``{"image": "BRATS_001.nii.gz", "image_channels": [0]}``.
+    NIfTI goes through nibabel, NRRD and MetaImage through SimpleITK, DICOM series (``FOLDER#SeriesInstanceUID``, or a
+    folder that holds one series) through pydicom. What is a tensor already is left as it is. Several files become
+    channels on the grid of the first, see :func:`stack_sequences`. Of one file with several channels those are taken
+    that the item names beside it, as in ``{"image": "BRATS_001.nii.gz", "image_channels": [0]}``.
 
     Args:
         keys: paths, or lists of paths that become channels.
         allow_missing_keys: skip keys that are absent.
+        dicom_accept: irregularities of DICOM series to be accepted, see :class:`DicomSeriesReader`.
     """
 
-    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self, keys: KeysCollection, allow_missing_keys: bool = False, dicom_accept: Collection[str] = ()
+    ) -> None:
         super().__init__(keys, ensure_channel_first=True, allow_missing_keys=allow_missing_keys)
         self.register(SimpleITKReader())
+        self.register(DicomSeriesReader(dicom_accept))
 
     def __call__(self, data: Any, reader: Any = None) -> dict[Hashable, Any]:
         """
@@ -85,15 +99,23 @@ class LoadScand(LoadImaged):
             files = [files[0]] * len(image)
         # The checks on shapes and the messages need to know which files the channels came from.
         image.meta["files"] = files
+        image.meta["notes"] = "; ".join(dict.fromkeys(i.meta["notes"] for i in images if i.meta.get("notes")))
         return image
 
     def _read(self, file: str) -> MetaTensor:
         try:
-            return self._loader(file)
+            image = self._loader(file)
         except ScanError:
             raise
         except Exception as error:
             raise _readable(file, error) from error
+        if image.meta.get("notes"):
+            logger.warning("%s: %s.", file, image.meta["notes"])
+        return image
+
+
+def _on_disk(file: str) -> str:
+    return os.path.expanduser(split_series_path(file)[0] if is_series_path(file) else file)
 
 
 def _choose(image: MetaTensor, channels: Sequence[int], file: str) -> MetaTensor:
@@ -106,12 +128,12 @@ def _choose(image: MetaTensor, channels: Sequence[int], file: str) -> MetaTensor
 
 
 def _check_files(files: list[str]) -> None:
-    missing = [file for file in files if not os.path.exists(os.path.expanduser(file))]
+    missing = [file for file in files if not os.path.exists(_on_disk(file))]
     if missing:
         problem = "no such file" if len(missing) == 1 else "no such files"
         raise ScanError(", ".join(missing), problem, "check the path" + "s" * (len(missing) > 1))
     for file in files:
-        path = os.path.expanduser(file)
+        path = _on_disk(file)
         if os.path.isfile(path) and os.path.getsize(path) == 0:
             raise ScanError(file, "the file is empty", "copy or download it again")
         if not os.access(path, os.R_OK):

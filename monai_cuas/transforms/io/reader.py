@@ -1,13 +1,11 @@
 # Copyright (c) monai_cuas contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""NRRD, MetaImage and DICOM series through SimpleITK, for MONAI's LoadImage (its own reader needs the itk package)."""
+"""NRRD and MetaImage through SimpleITK, for MONAI's LoadImage (its own reader needs the itk package)."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,26 +14,23 @@ from monai.config import PathLike
 from monai.data import ImageReader
 from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 
-from ...utils import ScanError
-
 __all__ = ["SimpleITKReader"]
 
-_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
+_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 
 
 class SimpleITKReader(ImageReader):
     """
-    Read volumes with SimpleITK; a folder is taken as one DICOM series. Only geometry goes into the metadata: no
-    DICOM tag, so nothing that identifies a person.
+    Read volumes with SimpleITK. Only geometry goes into the metadata: nothing that identifies a person.
     """
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
-        """True if every name is a folder or has one of the suffixes .nrrd .nhdr .mha .mhd .dcm."""
-        return all(os.path.isdir(f) or str(f).lower().endswith(_SUFFIXES) for f in ensure_tuple(filename))
+        """True if every name has one of the suffixes .nrrd .nhdr .mha .mhd."""
+        return all(str(f).lower().endswith(_SUFFIXES) for f in ensure_tuple(filename))
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> list[sitk.Image]:  # type: ignore[override]
         """One image per path."""
-        return [_read_series(Path(f)) if os.path.isdir(f) else sitk.ReadImage(str(f)) for f in ensure_tuple(data)]
+        return [sitk.ReadImage(str(f)) for f in ensure_tuple(data)]
 
     def get_data(self, img: Sequence[sitk.Image]) -> tuple[np.ndarray, dict]:
         """Array (X, Y, Z), or (C, X, Y, Z) for several files, and its metadata with the affine in RAS."""
@@ -54,17 +49,6 @@ class SimpleITKReader(ImageReader):
             else "no_channel",
         }
         return (np.stack(arrays) if len(arrays) > 1 else arrays[0]), meta
-
-
-def _read_series(folder: Path) -> sitk.Image:
-    """The one DICOM series of a folder."""
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        problem = "the folder holds no DICOM series" if not series else f"the folder holds {len(series)} DICOM series"
-        raise ScanError(folder, problem, "give a folder with the files of exactly one series")
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    return reader.Execute()
 
 
 def _array(image: sitk.Image) -> np.ndarray:

@@ -1,0 +1,25 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""DICOM series in, DICOM segmentations out."""
+
+from __future__ import annotations
+
+from .geometry import IRREGULARITIES
+from .header import is_dicom
+from .index import DicomIndex, DicomSeries, find_series, get_series, is_series_path, split_series_path
+from .reader import DicomSeriesReader, DicomVolume, read_series
+
+__all__ = [
+    "IRREGULARITIES",
+    "DicomIndex",
+    "DicomSeries",
+    "DicomSeriesReader",
+    "DicomVolume",
+    "find_series",
+    "get_series",
+    "is_dicom",
+    "is_series_path",
+    "read_series",
+    "split_series_path",
+]
