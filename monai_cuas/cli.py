@@ -33,7 +33,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; an error that is the input's fault becomes one sentence on stderr and exit code 1."""
-    parsed = build_parser().parse_args(arguments)
+    parser = build_parser()
+    parsed, rest = parser.parse_known_args(arguments)
+    # a command that takes overrides of a config has its own way to check them
+    if rest and not hasattr(parsed, "overrides"):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        parsed.overrides = rest
     try:
         return int(parsed.run(parsed) or 0)
     except Exception as error:

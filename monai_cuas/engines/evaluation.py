@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from monai.transforms import LoadImage
 from scipy.ndimage import binary_erosion
 
@@ -28,7 +27,8 @@ from ..inferers import CalibratedInferer, HistogramEqualizationInferer, Standard
 from ..metrics import VoxelRankingMetric, detection_auroc, slice_scores, top_fraction_mean
 from ..networks.layers import ScoreCalibration
 from ..utils import CUASError, replacing
-from ..visualize.overlay import display_slice, draw_panel, save_figure, to_ras
+from ..visualize.comparison import RECALL_GRID, draw_precision_recall, save_panel_rows, thin_curve
+from ..visualize.overlay import display_slice, draw_panel, to_ras
 from .calibrator import calibrate
 from .scoring import score_scans
 from .truth import ScanTruth, axial_axis, read_truth
@@ -219,7 +219,8 @@ def evaluate(
     Evaluate methods on normal and lesion scans and write the figures.
 
     Writes evaluation.json, evaluation.csv (method, group, metric, value), evaluation.md, precision_recall.png and
-    panel.png. Voxel figures pool the brain voxels of the lesion scans; false-positive rates are of every normal scan.
+    panel.png, and what the pictures show as precision_recall.csv and panel.npz. Voxel figures pool
+    the brain voxels of the lesion scans; false-positive rates are of every normal scan.
 
     Args:
         network: the trained network.
@@ -333,15 +334,14 @@ def _draw(folder: Path, gathered: Mapping[str, _Method], panel: list[dict], rate
     if not panel:
         return
     draw_panel(folder / "panel.png", panel, list(gathered), rate)
-    figure = Figure(figsize=(6, 5), layout="constrained")
-    axis = figure.subplots()
-    for name, method in gathered.items():
-        curve = method.ranking["all lesions"].curve()
-        if not len(curve["tp"]) or not curve["tp"][-1]:
-            continue
-        area = method.ranking["all lesions"].aggregate()["auprc"]
-        precision = curve["tp"] / (curve["tp"] + curve["fp"])
-        axis.plot(curve["tp"] / curve["tp"][-1], precision, label=f"{name}, AUPRC {area:.3f}")
-    axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1))
-    axis.legend(fontsize=8)
-    save_figure(figure, folder / "precision_recall.png")
+    save_panel_rows(folder / "panel.npz", panel)
+    rankings = {name: method.ranking["all lesions"] for name, method in gathered.items()}
+    curves = {name: thin_curve(*(ranking.curve()[key] for key in ("tp", "fp"))) for name, ranking in rankings.items()}
+    labels = {name: f"{name}, AUPRC {ranking.aggregate()['auprc']:.3f}" for name, ranking in rankings.items()}
+    known = {name: curve for name, curve in curves.items() if curve is not None}
+    draw_precision_recall(folder / "precision_recall.png", {labels[name]: [curve] for name, curve in known.items()})
+    path = folder / "precision_recall.csv"
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["recall", *known])
+        writer.writerows(zip(RECALL_GRID, *known.values()))

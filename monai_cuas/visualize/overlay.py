@@ -198,7 +198,9 @@ def draw_panel(path: str | os.PathLike, rows: list[dict], methods: list[str], ra
         axis.set_title(name, color="white", fontsize=8)
     if artist is not None:
         _panel_bar(figure, artist, axes)
-    figure.suptitle(f"green: true outline; blue: calibrated threshold ({rate:.2%} of healthy voxels)", color="white")
+    # two lines: a panel of one method is narrow
+    title = f"green: true outline\nblue: calibrated threshold ({rate:.2%} of healthy voxels)"
+    figure.suptitle(title, color="white", fontsize=9)
     save_figure(figure, path)
 
 
