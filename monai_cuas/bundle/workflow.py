@@ -10,6 +10,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import ignite.distributed as idist
+import torch.distributed as dist
 from monai.bundle import ConfigWorkflow
 
 from ..data.datalist import load_datalist
@@ -59,6 +61,14 @@ def scan_inputs(entries: Sequence[Mapping[str, Any]]) -> list[Any]:
     return [{k: entry[k] for k in keys} if "image_channels" in entry else entry["image"] for entry in entries]
 
 
+def _leave_process_group() -> None:
+    """Without the group, metrics do not wait for the results of processes that have ended."""
+    idist.finalize()
+    # ignite knows of the group only if something asked it for the rank
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def finish_training(
     bundle_root: str | os.PathLike,
     settings: Mapping[str, Any],
@@ -70,6 +80,8 @@ def finish_training(
     """
     Do with new weights what the bundle's other configs do: set the threshold on normals, write masks of test scans.
 
+    Ends distributed training in this process, which goes on alone.
+
     Args:
         bundle_root: folder that holds ``configs/``.
         settings: ids that define network and preprocessing, passed on as they were trained.
@@ -78,6 +90,7 @@ def finish_training(
         output_dir: results go to its folders ``inference`` and ``evaluation``.
         steps: any of "calibrate", "inference" and "evaluate".
     """
+    _leave_process_group()
     common = {**settings, "ckpt_path": weights, "dataset_dir": dataset_dir}
     if "calibrate" in steps:
         run_config(bundle_root, ["inference.json", "calibrate.json"], {**common, "output_dir": output_dir})

@@ -9,6 +9,7 @@ import logging
 import math
 import os
 
+import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from torch import nn
 
@@ -23,7 +24,8 @@ class BestWeightsSaver:
     """
     Save the network whenever a loss on held-out normal scans reaches a new minimum.
 
-    The minimum is part of the training checkpoint (``state_dict``), so a resumed run goes on comparing with it.
+    The minimum is part of the training checkpoint (``state_dict``), so a resumed run goes on comparing with it. In
+    distributed training every process compares, as ignite's metrics are those of all, and the first one writes.
 
     Args:
         path: weights file, replaced in one step.
@@ -44,6 +46,8 @@ class BestWeightsSaver:
         if loss < self.best:
             # ValidationHandler sets the evaluator's epoch to the trainer's
             self.best, self.epoch = loss, engine.state.epoch
+            if idist.get_rank() > 0:
+                return
             os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
             save_weights(self.network, self.path)
             logger.info("Best %s so far: %.4f in epoch %d.", self.metric_name, loss, self.epoch)

@@ -10,6 +10,7 @@ import os
 import re
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver
@@ -34,7 +35,7 @@ class TrainingCheckpoint:
     Ignite's ``Checkpoint`` with an atomic ``DiskSaver``: MONAI's ``CheckpointSaver`` writes in place, so a process that
     is killed while it writes would leave a broken file. The trainer itself (epoch, iteration) is added when the
     handler is attached, which a config cannot do without a circular reference. Random numbers need no restoring, see
-    :class:`EpochSeedHandler`.
+    :class:`EpochSeedHandler`. In distributed training every process reads a checkpoint, and the first one writes.
 
     Args:
         folder: where ``checkpoint_<epoch>.pt`` goes; made if needed.
@@ -70,5 +71,5 @@ class TrainingCheckpoint:
             logger.info("Resumed from %s (epoch %d of %d).", found[0], engine.state.epoch, max_epochs)
         elif found:
             logger.warning("%s holds an earlier run, replaced now (--resume true would go on with it).", self.folder)
-        for path in found[1:] if self.resume else found:
+        for path in () if idist.get_rank() > 0 else found[1:] if self.resume else found:
             os.remove(path)
