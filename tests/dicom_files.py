@@ -68,7 +68,7 @@ def _lps(affine: np.ndarray) -> tuple[np.ndarray, list[float], list[float]]:
     lps = np.diag([-1, -1, 1, 1]) @ affine
     lengths = np.linalg.norm(lps[:3, :3], axis=0)
     cosines = (lps[:3, :2] / lengths[:2]).T.ravel()
-    return lps, [round(float(c), 9) for c in cosines], [float(lengths[1]), float(lengths[0])]
+    return lps, [round(float(c), 9) for c in cosines], [round(float(lengths[k]), 6) for k in (1, 0)]
 
 
 def _stored(plane: np.ndarray, slope: float, intercept: float, signed: bool) -> bytes:

@@ -40,7 +40,7 @@ def scan_datalist(
     DICOM and no scan, such as a localiser, is left out and logged with the reason.
 
     Args:
-        path: file, folder, DICOM series as ``FOLDER#SeriesInstanceUID``, or list of them; a list inside the list is
+        path: file, folder, DICOM series as ``FOLDER::SeriesInstanceUID``, or list of them; a list inside the list is
             one scan, whose sequences are the channels, and a dictionary ``{"image": path, "image_channels": [0]}`` one
             scan of which some channels are taken.
         pattern: shell pattern for the names of files found in folders, such as ``"*FLAIR*"``; for DICOM, whose file
@@ -50,7 +50,7 @@ def scan_datalist(
 
     Returns:
         [{"image": path or list of paths, "name": unique name for the results}, ...] in sorted order, with
-        "image_channels" where that was given. A DICOM series has the path ``FOLDER#SeriesInstanceUID``, with the
+        "image_channels" where that was given. A DICOM series has the path ``FOLDER::SeriesInstanceUID``, with the
         folder that was given, and its SeriesInstanceUID for a name.
 
     Raises:
@@ -76,10 +76,10 @@ class _Scan(NamedTuple):
     image: tuple[str, ...]
     name: str
     long_name: str
-    channels: tuple[int, ...] = ()
+    channels: tuple[int, ...] | None = None
 
     def entry(self, name: str) -> dict[str, Any]:
-        chosen = {"image_channels": list(self.channels)} if self.channels else {}
+        chosen = {"image_channels": list(self.channels)} if self.channels is not None else {}
         return {"image": self.image[0] if len(self.image) == 1 else list(self.image), "name": name, **chosen}
 
 

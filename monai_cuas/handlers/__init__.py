@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from .best_weights import BestWeightsSaver
+from .dicom_seg_saver import DicomSegSaver
 from .epoch_seed import EpochSeedHandler
 from .nan_stop import StopOnNan
 from .progress import EpochProgressBar
@@ -13,6 +14,7 @@ from .training_checkpoint import TrainingCheckpoint, find_checkpoints
 __all__ = [
     "AnomalyResultSaver",
     "BestWeightsSaver",
+    "DicomSegSaver",
     "EpochProgressBar",
     "EpochSeedHandler",
     "StopOnNan",

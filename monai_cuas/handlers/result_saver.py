@@ -49,7 +49,7 @@ def save_nifti(path: str | os.PathLike, volume: np.ndarray, affine: np.ndarray, 
         nib.save(image, temporary)
 
 
-def update_csv(path: str | os.PathLike, row: Mapping[str, Any], key: str = "name") -> None:
+def update_csv(path: str | os.PathLike, row: Mapping[str, Any], key: str = "name", merge: bool = False) -> None:
     """
     Put one row into a table: the row of the same ``key`` is replaced, the others stay.
 
@@ -57,6 +57,7 @@ def update_csv(path: str | os.PathLike, row: Mapping[str, Any], key: str = "name
         path: CSV file, made if absent.
         row: values by column.
         key: column that tells rows apart.
+        merge: add the columns to the row of the same key, instead of replacing it.
     """
     rows: list[dict[str, Any]] = []
     if os.path.exists(path):
@@ -65,10 +66,10 @@ def update_csv(path: str | os.PathLike, row: Mapping[str, Any], key: str = "name
     text = {k: str(v) for k, v in row.items()}
     same = [k for k, old in enumerate(rows) if old.get(key) == text[key]]
     if same:
-        rows[same[0]] = text
+        rows[same[0]] = {**rows[same[0]], **text} if merge else text
     else:
         rows.append(text)
-    columns = list(dict.fromkeys([*text, *(c for r in rows for c in r if c is not None)]))
+    columns = list(dict.fromkeys([*(rows[same[0]] if same else text), *(c for r in rows for c in r if c is not None)]))
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
         writer.writeheader()

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from .geometry import IRREGULARITIES
 from .header import is_dicom
-from .index import DicomIndex, DicomSeries, find_series, get_series, is_series_path, split_series_path
+from .index import DicomIndex, DicomSeries, find_series, get_series, is_series_path, series_at, split_series_path
 from .reader import DicomSeriesReader, DicomVolume, read_series
+from .segmentation import SegmentationTerms, make_segmentation
 
 __all__ = [
     "IRREGULARITIES",
@@ -16,10 +17,13 @@ __all__ = [
     "DicomSeries",
     "DicomSeriesReader",
     "DicomVolume",
+    "SegmentationTerms",
     "find_series",
     "get_series",
     "is_dicom",
     "is_series_path",
+    "make_segmentation",
     "read_series",
+    "series_at",
     "split_series_path",
 ]

@@ -3,7 +3,7 @@
 
 """Find the series in a heap of DICOM files.
 
-A series is named by one string, ``ROOT#SeriesInstanceUID``, in which ROOT is the file or folder that the user gave. It
+A series is named by one string, ``ROOT::SeriesInstanceUID``, in which ROOT is the file or folder that the user gave. It
 serves as the path of a scan in data lists, tables and messages: folders below ROOT, which archives like to name after
 patients, do not appear.
 """
@@ -29,10 +29,11 @@ __all__ = [
     "get_series",
     "is_series_path",
     "only_series",
+    "series_at",
     "split_series_path",
 ]
 
-_SERIES_PATH = re.compile(r"(?P<root>.+)#(?P<uid>[0-9]+(\.[0-9]+)+)", re.DOTALL)
+_SERIES_PATH = re.compile(r"(?P<root>.+)::(?P<uid>[0-9]+(\.[0-9]+)+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class DicomSeries:
     @property
     def path(self) -> str:
         """The string that names the series."""
-        return f"{self.root}#{self.uid}"
+        return f"{self.root}::{self.uid}"
 
     @property
     def planes(self) -> list[Plane]:
@@ -92,21 +93,21 @@ _found: dict[str, DicomIndex] = {}
 
 
 def is_series_path(path: str | os.PathLike) -> bool:
-    """Whether it has the form ``ROOT#SeriesInstanceUID`` (and is not a file of that name)."""
+    """Whether it has the form ``ROOT::SeriesInstanceUID`` (and is not a file of that name)."""
     return bool(_SERIES_PATH.fullmatch(os.fspath(path))) and not os.path.exists(path)
 
 
 def split_series_path(path: str | os.PathLike) -> tuple[str, str]:
-    """``ROOT#SeriesInstanceUID`` as (ROOT, SeriesInstanceUID)."""
+    """``ROOT::SeriesInstanceUID`` as (ROOT, SeriesInstanceUID)."""
     match = _SERIES_PATH.fullmatch(os.fspath(path))
     if match is None:
-        raise ValueError(f"{path} is not of the form ROOT#SeriesInstanceUID.")
+        raise ValueError(f"{path} is not of the form ROOT::SeriesInstanceUID.")
     return match["root"], match["uid"]
 
 
 def get_series(path: str | os.PathLike) -> DicomSeries:
     """
-    The series that ``ROOT#SeriesInstanceUID`` names; ROOT is read only if that was not done before, or has changed.
+    The series that ``ROOT::SeriesInstanceUID`` names; ROOT is read only if that was not done before, or has changed.
 
     Raises:
         ScanError: if it is not there.
@@ -202,6 +203,21 @@ def _reason(series: DicomSeries, min_slices: int, where: Mapping[str, str], keep
     return None
 
 
+def series_at(path: str | os.PathLike) -> DicomSeries | None:
+    """
+    The series behind the path of a scan: ``ROOT::SeriesInstanceUID``, or a file or folder that holds one.
+
+    Returns:
+        None if the path is not DICOM.
+
+    Raises:
+        ScanError: if it is, but there is no such series, or more than one.
+    """
+    if is_series_path(path):
+        return get_series(path)
+    return only_series(path) if os.path.isdir(path) or (os.path.isfile(path) and is_dicom(path)) else None
+
+
 def only_series(root: str | os.PathLike) -> DicomSeries:
     """
     The one series of a folder or file.
@@ -213,7 +229,7 @@ def only_series(root: str | os.PathLike) -> DicomSeries:
     if len(index.series) == 1:
         return index.series[0]
     if index.series:
-        remedy = f"name one of them as FOLDER#SeriesInstanceUID: {_listed([s.uid for s in index.series])}"
+        remedy = f"name one of them as FOLDER::SeriesInstanceUID: {_listed([s.uid for s in index.series])}"
         raise ScanError(root, f"the folder holds {len(index.series)} DICOM series", remedy)
     reasons = "".join(f"; {sentence.rstrip('.')}" for sentence in index.left_out)
     raise ScanError(root, f"it holds no DICOM series{reasons}", "give the folder that holds all files of a series")

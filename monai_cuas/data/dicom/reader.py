@@ -20,7 +20,7 @@ from scipy.interpolate import make_interp_spline
 from ...utils import ScanError
 from .geometry import IRREGULARITIES, SliceStack, stack_slices
 from .header import Plane, discreet, highdicom, is_dicom
-from .index import DicomSeries, get_series, is_series_path, only_series
+from .index import DicomSeries, is_series_path, series_at
 
 __all__ = ["DicomSeriesReader", "DicomVolume", "read_series"]
 
@@ -110,7 +110,7 @@ def _even(volume: np.ndarray, stack: SliceStack) -> np.ndarray:
 
 class DicomSeriesReader(ImageReader):
     """
-    Read a DICOM series by its UID: ``ROOT#SeriesInstanceUID``, or a file or folder that holds just one series.
+    Read a DICOM series by its UID: ``ROOT::SeriesInstanceUID``, or a file or folder that holds just one series.
 
     Slices are sorted by position and the rescaling of each slice is applied (pydicom, highdicom); duplicates are
     dropped; what is no regular stack of one volume is refused. Only geometry goes into the metadata: no DICOM tag, so
@@ -137,8 +137,13 @@ class DicomSeriesReader(ImageReader):
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> list[DicomVolume]:  # type: ignore[override]
         """One volume per name."""
-        names = [os.fspath(name) for name in ensure_tuple(data)]
-        return [read_series(get_series(n) if is_series_path(n) else only_series(n), self.accept) for n in names]
+        return [self._volume(os.fspath(name)) for name in ensure_tuple(data)]
+
+    def _volume(self, name: str) -> DicomVolume:
+        series = series_at(name)
+        if series is None:
+            raise ScanError(name, "it is not DICOM", "give a folder with a DICOM series")
+        return read_series(series, self.accept)
 
     def get_data(self, img: Sequence[DicomVolume]) -> tuple[np.ndarray, dict]:
         """Array (X, Y, Z), or (C, X, Y, Z) for several series, and its metadata with the affine in RAS."""

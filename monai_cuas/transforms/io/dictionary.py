@@ -59,7 +59,7 @@ class LoadScand(LoadImaged):
     MONAI's LoadImaged, channel first and float32, with :class:`SimpleITKReader` and :class:`DicomSeriesReader` added
     and errors that a user can read.
 
-    NIfTI goes through nibabel, NRRD and MetaImage through SimpleITK, DICOM series (``FOLDER#SeriesInstanceUID``, or a
+    NIfTI goes through nibabel, NRRD and MetaImage through SimpleITK, DICOM series (``FOLDER::SeriesInstanceUID``, or a
     folder that holds one series) through pydicom. What is a tensor already is left as it is. Several files become
     channels on the grid of the first, see :func:`stack_sequences`. Of one file with several channels those are taken
     that the item names beside it, as in ``{"image": "BRATS_001.nii.gz", "image_channels": [0]}``.

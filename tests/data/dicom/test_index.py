@@ -56,7 +56,7 @@ def test_names_and_log_hold_no_identity(archive, caplog):
     with caplog.at_level(logging.DEBUG):
         entries = scan_datalist(archive)
     assert [e["name"] for e in entries] == sorted(s.uid for s in find_series(archive).series)
-    assert [e["image"] for e in entries] == [f"{archive}#{e['name']}" for e in entries]
+    assert [e["image"] for e in entries] == [f"{archive}::{e['name']}" for e in entries]
     assert "localiser" in caplog.text
     assert not any(secret in caplog.text + repr(entries) for secret in SECRETS)
 
@@ -101,20 +101,20 @@ def test_beside_nifti(archive, tmp_path):
 def test_one_multi_frame_file(archive):
     (file,) = [f for f in (archive / "other").iterdir() if f.is_file()]
     (entry,) = scan_datalist(file)
-    assert entry["image"] == f"{file}#{entry['name']}"
+    assert entry["image"] == f"{file}::{entry['name']}"
     np.testing.assert_array_equal(LoadScand("image")(entry)["image"][0].numpy(), IMAGE)
 
 
 def test_path_of_a_series(archive, tmp_path):
     uid = find_series(archive).series[0].uid
-    assert is_series_path(f"{archive}#{uid}")
-    assert split_series_path(f"/a#1/b#{uid}") == ("/a#1/b", uid)
-    assert get_series(f"{archive}#{uid}").uid == uid
+    assert is_series_path(f"{archive}::{uid}")
+    assert split_series_path(f"/a::1/b::{uid}") == ("/a::1/b", uid)
+    assert get_series(f"{archive}::{uid}").uid == uid
     assert not is_series_path(str(archive))
     with pytest.raises(ScanError, match="no such DICOM series"):
-        get_series(f"{archive}#1.2.3")
+        get_series(f"{archive}::1.2.3")
     with pytest.raises(ScanError, match="no such file"):
-        LoadScand("image")({"image": f"{tmp_path}/gone#1.2.3"})
+        LoadScand("image")({"image": f"{tmp_path}/gone::1.2.3"})
 
 
 def test_files_that_changed_are_looked_up_again(tmp_path):
@@ -126,7 +126,7 @@ def test_files_that_changed_are_looked_up_again(tmp_path):
 
 
 def test_folder_must_hold_one_series_to_be_a_scan(archive, tmp_path):
-    with pytest.raises(ScanError, match="holds 5 DICOM series; name one of them as FOLDER#"):
+    with pytest.raises(ScanError, match="holds 5 DICOM series; name one of them as FOLDER::"):
         LoadScand("image")({"image": str(archive)})
     made.save(made.report(), tmp_path)
     with pytest.raises(ScanError, match="no DICOM series.*Enhanced SR"):

@@ -1,0 +1,139 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The mask of a DICOM series as a DICOM segmentation, for the archive it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ignite.engine import Engine, Events
+
+from ..data.dicom import DicomSeries, SegmentationTerms, make_segmentation, series_at
+from ..data.dicom.header import discreet
+from ..utils import CUASError, replacing, require_writable
+from .result_saver import update_csv
+
+__all__ = ["DicomSegSaver"]
+
+logger = logging.getLogger(__name__)
+
+_NOT_DICOM = "none: the scan is not DICOM"
+
+
+class DicomSegSaver:
+    """
+    Write ``<name>_seg.dcm`` for each scan that was a DICOM series, and say so in ``results.csv``.
+
+    It comes after :class:`AnomalyResultSaver` among the handlers, and adds to its rows "dicom_seg", the file or the
+    reason why there is none, and "dicom_seg_content", how many frames are marked. A scan in which nothing was found
+    gets a segmentation of empty frames. One that cannot be written does not stop the others; :meth:`report` tells.
+
+    Args:
+        output_dir: folder of the results.
+        terms: arguments of :class:`SegmentationTerms` that differ from its defaults.
+        rate: healthy false-positive rate of the threshold, stated in the segmentation.
+        weights: weights file; the first 16 digits of its SHA-256 become the device's serial number.
+        image_key, mask_key: where the engine's batch and output keep the volumes.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike,
+        terms: Mapping[str, Any] | None = None,
+        rate: float = 0.01,
+        weights: str | os.PathLike | None = None,
+        image_key: str = "image",
+        mask_key: str = "pred",
+    ) -> None:
+        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in (terms or {}).items()}
+        self.terms = SegmentationTerms(**given)
+        self.output_dir, self.rate, self.weights = Path(output_dir), rate, weights
+        self.image_key, self.mask_key = image_key, mask_key
+        self.failed: list[str] = []
+        self.n_scans = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Register on an evaluator, after its postprocessing and its :class:`AnomalyResultSaver`."""
+        engine.add_event_handler(Events.STARTED, self.started)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def started(self, engine: Engine) -> None:
+        """Check the folder and read what the segmentations state of the weights."""
+        require_writable(self.output_dir)
+        self.failed, self.n_scans = [], 0
+        stated: dict[str, Any] = {"healthy_false_positive_rate": f"{self.rate:g}", **self.terms.parameters}
+        if self.weights is not None and os.path.isfile(self.weights):
+            digest = hashlib.sha256(Path(self.weights).read_bytes()).hexdigest()
+            stated["weights_sha256"] = digest
+            self.terms = replace(self.terms, serial_number=digest[:16])
+        self.terms = replace(self.terms, parameters=stated)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the segmentations of the iteration that just ended."""
+        batch: Any = engine.state.batch
+        output: Any = engine.state.output
+        batches, outputs = (v if isinstance(v, (list, tuple)) else [v] for v in (batch, output))
+        for given, made in zip(batches, outputs):
+            self.save({**given, **made})
+
+    def save(self, item: Mapping[str, Any]) -> dict[str, str]:
+        """
+        Write the segmentation of one scan.
+
+        Args:
+            item: "name", the image (for the path in its metadata) and the mask (1, X, Y, Z) with its affine.
+
+        Returns:
+            What was added to the row of the table.
+        """
+        self.n_scans += 1
+        file = item[self.image_key].meta["filename_or_obj"]
+        file = str(file[0] if isinstance(file, (list, tuple)) else file)
+        name = item.get("name", "")
+        name = str(name[0] if isinstance(name, (list, tuple)) else name)
+        try:
+            series = series_at(file)
+            name = name or (series.uid if series else Path(file).name)
+            row = {"dicom_seg": _NOT_DICOM} if series is None else self._write(series, name, item[self.mask_key])
+        except CUASError as error:
+            logger.error("no DICOM segmentation: %s", error)
+            self.failed.append(str(error))
+            row = {"dicom_seg": f"none: {error}"}
+        update_csv(self.output_dir / "results.csv", {"name": name, **row}, merge=True)
+        return row
+
+    def _write(self, series: DicomSeries, name: str, mask: Any) -> dict[str, str]:
+        volume = np.asarray(mask.detach().cpu())[0] > 0.5
+        content = f"Above the threshold of {self.rate:.3g} of healthy voxels"
+        if not volume.any():
+            content = f"Nothing above the threshold of {self.rate:.3g} of healthy voxels"
+        segmentation = make_segmentation(series, volume, np.asarray(mask.affine), self.terms, content)
+        file = self.output_dir / f"{name}_seg.dcm"
+        with replacing(file) as temporary, discreet():
+            segmentation.save_as(temporary)
+        return {"dicom_seg": file.name, "dicom_seg_content": _content(segmentation)}
+
+    def report(self) -> None:
+        """
+        Raises:
+            CUASError: if a segmentation could not be written.
+        """
+        if self.failed:
+            reasons = " ".join(self.failed)
+            raise CUASError(f"{len(self.failed)} of {self.n_scans} scans have no DICOM segmentation: {reasons}")
+
+
+def _content(segmentation: Any) -> str:
+    frames = segmentation.pixel_array.reshape(int(segmentation.NumberOfFrames), -1)
+    marked = int(frames.any(axis=1).sum())
+    if not marked:
+        return f"nothing above the threshold: all {len(frames)} frames are empty"
+    return f"{marked} of {len(frames)} frames are marked"
