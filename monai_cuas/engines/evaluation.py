@@ -35,7 +35,17 @@ from .truth import ScanTruth, axial_axis, read_truth
 
 __all__ = ["baselines", "evaluate", "size_bin"]
 
-_COLUMNS = ("auroc", "auprc", "dice_pooled", "dice_mean", "dice_std", "scan_auroc", "slice_auroc", "fpr_normal_mean")
+_COLUMNS = (
+    "auroc",
+    "auprc",
+    "dice_pooled",
+    "dice_mean",
+    "dice_std",
+    "scan_auroc",
+    "slice_auroc",
+    "fpr_normal_pooled",
+    "fpr_normal_max",
+)
 _ORACLE = ("oracle_dice", "oracle_iou")
 
 

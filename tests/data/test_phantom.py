@@ -82,3 +82,12 @@ def test_command_line(tmp_path, capsys):
     assert main(["phantom", "--output_dir", str(tmp_path), "--normals", "1", "--lesions", "0", "--spacing", "8"]) == 0
     assert main(["phantom", "--output_dir", str(tmp_path), "--contrast", "pet"]) == 1
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith("Unknown contrast 'pet'")
+
+
+def test_brains_are_of_human_size():
+    """Larger ones would be refused as not skull-stripped; the template itself is larger than most brains."""
+    subjects = [make_phantom_subject(k, 0, spacing=6.0) for k in range(8)]
+    volumes = [(s.image > 0).sum() * 0.216 for s in subjects]
+    assert min(volumes) > 1000
+    assert max(volumes) < 2100
+    assert np.std(volumes) > 20

@@ -89,7 +89,8 @@ def _deformed_positions(template: Template, rng: np.random.Generator) -> torch.T
         rotate_range=(0.12, 0.06, 0.06),
         shear_range=(0.03,) * 6,
         translate_range=(1.0, 1.0, 1.0),
-        scale_range=(0.08, 0.08, 0.08),
+        # positions grow, so brains shrink: the template is larger than people's brains are
+        scale_range=((-0.02, 0.14),) * 3,
         padding_mode="border",
     )
     elastic.set_random_state(state=_state(rng))

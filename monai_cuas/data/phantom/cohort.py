@@ -25,7 +25,7 @@ __all__ = ["DEFAULT_SPLITS", "Subject", "make_phantom_cohort", "make_phantom_sub
 
 GENERATOR = "monai_cuas phantom"
 # Raised whenever the same seed would no longer give the same bytes.
-VERSION = 1
+VERSION = 2
 DEFAULT_SPLITS = {"training": 0.55, "calibration": 0.20, "validation": 0.10, "test_normal": 0.15}
 SUFFIX = {"flair": "FLAIR", "t1": "T1w", "t2": "T2w", "ct": "CT"}
 _SPACING_RANGE = (1.0, 8.0)
