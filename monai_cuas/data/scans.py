@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from monai.utils import ensure_tuple
 
-from ..utils import CUASError
+from ..utils import PICTURE_SUFFIXES, CUASError
 from .dicom.header import is_dicom
 from .dicom.index import find_series, is_series_path, split_series_path
 
@@ -31,6 +31,7 @@ def scan_datalist(
     pattern: str = "*",
     dicom_where: Mapping[str, str] | None = None,
     dicom_min_slices: int = 10,
+    planar: bool = False,
 ) -> list[dict[str, Any]]:
     """
     List the scans under one or several paths.
@@ -47,6 +48,7 @@ def scan_datalist(
             names tell nothing, of the SeriesDescription.
         dicom_where: shell patterns by DICOM keyword, such as ``{"SeriesDescription": "*FLAIR*", "Modality": "MR"}``.
         dicom_min_slices: a DICOM series of fewer slices is left out.
+        planar: look for pictures (PNG, JPEG, TIFF) in folders, not for volumes.
 
     Returns:
         [{"image": path or list of paths, "name": unique name for the results}, ...] in sorted order, with
@@ -67,7 +69,7 @@ def scan_datalist(
             files = [_expanded(p) for p in given]
             found.append(_scan(files[0])._replace(image=tuple(files)))
         else:
-            found += _scans(Path(given).expanduser(), pattern, where, dicom_min_slices)
+            found += _scans(Path(given).expanduser(), pattern, where, dicom_min_slices, planar)
     unique = list(dict.fromkeys(found))
     return [scan.entry(name) for scan, name in zip(unique, _names(unique))]
 
@@ -97,28 +99,31 @@ def _scan(file: str, root: Path | None = None) -> _Scan:
     return _Scan((file,), stem, "_".join((*folders, stem)))
 
 
-def _scans(root: Path, pattern: str, where: Mapping[str, str], min_slices: int) -> list[_Scan]:
+def _scans(root: Path, pattern: str, where: Mapping[str, str], min_slices: int, planar: bool) -> list[_Scan]:
     if is_series_path(root):
         return [_scan(str(root))]
-    volumes, dicom_files = _files(root, pattern)
+    volumes, dicom_files = _files(root, pattern, planar)
     series, left_out = _series(root, dicom_files, where, min_slices)
     if not volumes and not series:
-        raise CUASError(_nothing(root, pattern, left_out))
+        kinds = "PNG, JPEG or TIFF" if planar else "NIfTI, NRRD, MetaImage or DICOM series"
+        raise CUASError(_nothing(root, pattern, kinds, left_out))
     return [_scan(str(file), root) for file in [*volumes, *series]]
 
 
-def _files(root: Path, pattern: str) -> tuple[list[Path], list[Path]]:
-    """Volumes and DICOM files under a path."""
+def _files(root: Path, pattern: str, planar: bool) -> tuple[list[Path], list[Path]]:
+    """Volumes (or pictures) and DICOM files under a path."""
     if not root.exists():
         raise CUASError(f"{root}: no such file or folder; check the path.")
     if root.is_file():
         return ([], [root]) if is_dicom(root) else ([root], [])
+    suffixes = PICTURE_SUFFIXES if planar else _SUFFIXES
     volumes, dicom_files = [], []
     for folder, subfolders, files in os.walk(root):
         subfolders[:] = sorted(s for s in subfolders if not s.startswith("."))
         visible = sorted(f for f in files if not f.startswith("."))
-        volumes += [Path(folder, f) for f in visible if _is_volume(f) and fnmatch.fnmatch(f, pattern)]
-        dicom_files += [Path(folder, f) for f in visible if not _is_volume(f) and is_dicom(Path(folder, f))]
+        volumes += [Path(folder, f) for f in visible if f.lower().endswith(suffixes) and fnmatch.fnmatch(f, pattern)]
+        others = [] if planar else [Path(folder, f) for f in visible if not f.lower().endswith(suffixes)]
+        dicom_files += [file for file in others if is_dicom(file)]
     return sorted(volumes), dicom_files
 
 
@@ -134,18 +139,14 @@ def _series(
     return [series.path for series in index.series], index.left_out
 
 
-def _nothing(root: Path, pattern: str, left_out: Sequence[str]) -> str:
+def _nothing(root: Path, pattern: str, kinds: str, left_out: Sequence[str]) -> str:
     wanted = "" if pattern == "*" else f" whose name or description matches {pattern!r}"
     reasons = "".join(f" {sentence}" for sentence in left_out)
-    return f"{root}: there is no scan{wanted} (NIfTI, NRRD, MetaImage or DICOM series).{reasons}"
-
-
-def _is_volume(name: str) -> bool:
-    return name.lower().endswith(_SUFFIXES)
+    return f"{root}: there is no scan{wanted} ({kinds}).{reasons}"
 
 
 def _stem(path: Path) -> str:
-    for suffix in _SUFFIXES:
+    for suffix in (*_SUFFIXES, *PICTURE_SUFFIXES):
         if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)]
     return path.name

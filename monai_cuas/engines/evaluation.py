@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import LoadImage
 from scipy.ndimage import binary_erosion
 
 from ..inferers import CalibratedInferer, HistogramEqualizationInferer, StandardizedIntensityInferer
 from ..metrics import VoxelRankingMetric, detection_auroc, slice_scores, top_fraction_mean
 from ..networks.layers import ScoreCalibration
+from ..transforms.io import LoadScand
 from ..utils import CUASError, replacing
 from ..visualize.comparison import RECALL_GRID, draw_precision_recall, save_panel_rows, thin_curve
 from ..visualize.overlay import display_slice, draw_panel, to_ras
@@ -182,8 +182,8 @@ def _panel_row(item: Mapping[str, Any], title: str, brain: np.ndarray, label: np
     truth, spacing = to_ras(label, affine)
     index = int(truth.sum(axis=(0, 1)).argmax())
     file = getattr(item["image"], "meta", {}).get("filename_or_obj", "")
-    scan = np.asarray(LoadImage(image_only=True)(file)) if os.path.exists(str(file)) else brain.astype(np.float32)
-    scan = scan if scan.shape == brain.shape else brain.astype(np.float32)
+    scan = np.asarray(LoadScand("image")({"image": file})["image"])[0] if os.path.exists(str(file)) else brain
+    scan = (scan if scan.shape == brain.shape else brain).astype(np.float32)
 
     def cut(volume: np.ndarray) -> np.ndarray:
         return display_slice(to_ras(np.asarray(volume), affine)[0], index)

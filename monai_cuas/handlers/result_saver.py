@@ -16,18 +16,17 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from ignite.engine import Engine, Events
-from monai.transforms import LoadImage
 from skimage.measure import label as connected_components
 
-from ..data.dicom import IRREGULARITIES, DicomSeriesReader
+from ..data.dicom import IRREGULARITIES
 from ..metrics import top_fraction_mean
-from ..transforms.io import SimpleITKReader
-from ..utils import replacing, require_writable
+from ..transforms.io import LoadScand
+from ..utils import PICTURE_SUFFIXES, CUASError, replacing, require_writable
 from ..visualize.overlay import draw_overlay
 
 __all__ = ["AnomalyResultSaver", "save_nifti", "update_csv"]
 
-_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".dcm")
+_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".dcm", *PICTURE_SUFFIXES)
 
 
 def save_nifti(path: str | os.PathLike, volume: np.ndarray, affine: np.ndarray, dtype: type) -> None:
@@ -246,12 +245,9 @@ class AnomalyResultSaver:
         """Read the scan again: the engine's copy is already standardised and cropped."""
         if not file:
             return anomaly
-        loader = LoadImage(image_only=True)
-        loader.register(SimpleITKReader())
-        loader.register(DicomSeriesReader(accept=IRREGULARITIES))
         try:
-            scan = np.asarray(loader(file), dtype=np.float32)
-        except (RuntimeError, OSError, ValueError):
+            scan = LoadScand("image", dicom_accept=IRREGULARITIES)({"image": file})["image"]
+        except CUASError:
             return anomaly
-        scan = scan[..., 0] if scan.ndim == 4 else scan
+        scan = np.asarray(scan, dtype=np.float32)[0]
         return np.nan_to_num(scan) if scan.shape == anomaly.shape else anomaly

@@ -59,6 +59,7 @@ class BrainVolumed(Compose):
         in_channels: number of sequences (channels) that a scan must have; None: any.
         dicom_accept: irregularities of DICOM series to be accepted, of "missing_slices", "uneven_spacing" and
             "gantry_tilt"; they are refused otherwise.
+        planar: for pictures (PNG, JPEG, TIFF): volumes of one slice, of which all is foreground unless it was cut out.
 
     Raises:
         ValueError: if an argument makes no sense. Calling it raises a ScanError for a scan that cannot be used.
@@ -77,6 +78,7 @@ class BrainVolumed(Compose):
         allow_unstripped: bool = False,
         in_channels: int | None = None,
         dicom_accept: Sequence[str] = (),
+        planar: bool = False,
     ) -> None:
         key = keys if isinstance(keys, str) else (keys[0] if len(keys) == 1 else None)
         if key is None:
@@ -98,6 +100,7 @@ class BrainVolumed(Compose):
             "allow_unstripped": bool(allow_unstripped),
             "in_channels": None if in_channels is None else int(in_channels),
             "dicom_accept": [str(what) for what in dicom_accept],
+            "planar": bool(planar),
         }
         reading = self._reading_steps()
         self._n_reading = len(reading)
@@ -112,9 +115,9 @@ class BrainVolumed(Compose):
                 allow_missing_keys=p["label_key"] is not None,
                 dicom_accept=p["dicom_accept"],
             ),
-            ValidateScand(key, p["allow_unstripped"], p["label_key"], p["in_channels"]),
+            ValidateScand(key, p["allow_unstripped"], p["label_key"], p["in_channels"], planar=p["planar"]),
             # The mask comes before the window, which may clip tissue to the value of the background.
-            BrainMaskd(key),
+            BrainMaskd(key, planar=p["planar"]),
         ]
         if p["window"] is not None:
             low, high = p["window"]

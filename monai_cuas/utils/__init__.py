@@ -4,6 +4,6 @@
 from __future__ import annotations
 
 from .errors import CUASError, ScanError, user_message
-from .files import replacing, require_writable
+from .files import PICTURE_SUFFIXES, replacing, require_writable
 
-__all__ = ["CUASError", "ScanError", "replacing", "require_writable", "user_message"]
+__all__ = ["PICTURE_SUFFIXES", "CUASError", "ScanError", "replacing", "require_writable", "user_message"]

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from .errors import CUASError
 
-__all__ = ["replacing", "require_writable"]
+__all__ = ["PICTURE_SUFFIXES", "replacing", "require_writable"]
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
 @contextmanager

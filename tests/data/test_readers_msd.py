@@ -25,16 +25,17 @@ from .folders import reasons, scan
 MODALITY = {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"}
 
 
-def task(folder: Path, cases=("BRATS_001", "BRATS_002"), modality=MODALITY) -> Path:
-    """Each channel is a ball of a brightness of its own; the lesion lies in slice 8."""
+def task(folder: Path, cases=("BRATS_001", "BRATS_002"), modality=MODALITY, size=16) -> Path:
+    """Each channel is a ball of a brightness of its own; the lesion lies in the slice behind the middle."""
     rng = np.random.default_rng(0)
-    grid = np.stack(np.meshgrid(*[np.arange(16) - 7.5] * 3, indexing="ij"))
-    ball = (grid**2).sum(axis=0) < 36
+    middle = size // 2
+    grid = np.stack(np.meshgrid(*[np.arange(size) - middle + 0.5] * 3, indexing="ij"))
+    ball = (grid**2).sum(axis=0) < (middle - 2) ** 2
     root = folder / "Task01_BrainTumour"
     for case in cases:
         image = np.stack([ball * (100 * (k + 1) + rng.integers(0, 50, ball.shape)) for k in range(4)], axis=-1)
         label = np.zeros(ball.shape, np.uint8)
-        label[7:9, 7:9, 8] = 3
+        label[middle - 1 : middle + 1, middle - 1 : middle + 1, middle] = 3
         scan(root / "imagesTr" / f"{case}.nii.gz", values=image.astype(np.int16))
         scan(root / "labelsTr" / f"{case}.nii.gz", values=label)
     training = [{"image": f"./imagesTr/{c}.nii.gz", "label": f"./labelsTr/{c}.nii.gz"} for c in cases]

@@ -14,15 +14,24 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import SimpleITK as sitk
 
-from monai_cuas.utils import CUASError
+from monai_cuas.utils import PICTURE_SUFFIXES, CUASError
 
-__all__ = ["IMAGE_2D_SUFFIXES", "NIFTI_SUFFIXES", "ReadReport", "ScanEntry", "check_label", "check_scan", "find_scan"]
-__all__ += ["folder_of", "natural_key", "sequence_names", "stem_of", "subfolders", "take_sequences", "walk_files"]
+__all__ = ["NIFTI_SUFFIXES", "ReadReport", "ScanEntry", "check_label", "check_scan", "find_scan"]
+__all__ += [
+    "folder_of",
+    "natural_key",
+    "picture_channels",
+    "sequence_names",
+    "stem_of",
+    "subfolders",
+    "take_sequences",
+    "walk_files",
+]
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
-IMAGE_2D_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", *IMAGE_2D_SUFFIXES)
+_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", *PICTURE_SUFFIXES)
 
 
 @dataclass
@@ -184,6 +193,8 @@ def check_scan(path: Path) -> str | None:
         return None
     if path.stat().st_size == 0:
         return "the file is empty"
+    if path.name.lower().endswith(PICTURE_SUFFIXES):
+        return _check_picture(path)
     if not path.name.lower().endswith(NIFTI_SUFFIXES):
         return None
     try:
@@ -193,8 +204,37 @@ def check_scan(path: Path) -> str | None:
     return None
 
 
+def _header(path: Path) -> sitk.ImageFileReader:
+    """What a picture's header tells, without its pixels."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return reader
+
+
+def picture_channels(path: Path) -> int:
+    """Number of colour channels of a picture."""
+    return int(_header(path).GetNumberOfComponents())
+
+
+def _check_picture(path: Path) -> str | None:
+    """Return why the file cannot be a picture, from its header alone, or None."""
+    try:
+        header = _header(path)
+    except RuntimeError:
+        return "not a readable picture"
+    if header.GetDimension() > 2 and any(n > 1 for n in header.GetSize()[2:]):
+        return f"a stack of {header.GetSize()[2]} pictures; save it as a volume (NRRD or NIfTI) or as single pictures"
+    if header.GetNumberOfComponents() in (2, 4):
+        return "has a channel for transparency; save it without"
+    return None
+
+
 def check_label(image: Path, label: Path) -> str | None:
-    """Return why the mask does not fit the image, or None (only NIfTI pairs are checked)."""
+    """Return why the mask does not fit the image, or None (only pairs of NIfTI files or of pictures are checked)."""
+    if all(p.name.lower().endswith(PICTURE_SUFFIXES) for p in (image, label)):
+        same = _header(image).GetSize()[:2] == _header(label).GetSize()[:2]
+        return None if same else f"the mask has another size than {image.name}"
     if not all(p.name.lower().endswith(NIFTI_SUFFIXES) for p in (image, label)):
         return None
     first: Any = nib.load(image)

@@ -14,7 +14,7 @@ from monai_cuas.utils import CUASError
 
 from .base import NIFTI_SUFFIXES, ReadReport, ScanEntry, folder_of, stem_of, walk_files
 
-__all__ = ["detect_plain", "is_dicom", "read_plain"]
+__all__ = ["detect_plain", "is_dicom", "read_files", "read_plain"]
 
 _VOLUMES = (*NIFTI_SUFFIXES, ".nrrd")
 _LABEL_ENDINGS = ("", "_mask", "_seg", "_label", "_lesion", "_msk")
@@ -78,23 +78,36 @@ def read_plain(folder: str | Path, sequences: Sequence[str] | None = None) -> Re
     if sequences:
         raise CUASError("The layout 'plain' has no sequence names; use 'bids' for several sequences of a subject.")
     report = ReadReport("plain", folder_of(folder))
+    read_files(report, _VOLUMES, "not NIfTI, NRRD or DICOM", dicom=True)
+    return report.required("NIfTI, NRRD or DICOM files")
+
+
+def read_files(report: ReadReport, suffixes: tuple[str, ...], otherwise: str, dicom: bool = False) -> None:
+    """Add the images below the report's folder, with their masks.
+
+    Args:
+        report: empty, with its folder.
+        suffixes: of the files that are images.
+        otherwise: why other files are left out.
+        dicom: take folders with one DICOM series too.
+    """
     root = report.folder
     labels: dict[str, Path] = {}
     images: list[Path] = []
     series: dict[Path, None] = {}
     for path in walk_files(root, report):
         place = path.relative_to(root)
-        if path.name.lower().endswith(_VOLUMES):
+        if path.name.lower().endswith(suffixes):
             if place.parts[0] == "labels":
                 inner = Path(*place.parts[1:])
                 labels[(inner.parent / stem_of(inner)).as_posix()] = path
             else:
                 images.append(path)
-        elif is_dicom(path):
+        elif dicom and is_dicom(path):
             if path.name != "DICOMDIR":
                 series[path.parent] = None
         else:
-            report.leave_out(path, "not NIfTI, NRRD or DICOM")
+            report.leave_out(path, otherwise)
     base = root / "images" if (root / "images").is_dir() and all("images" in p.parts for p in images) else root
     used = set()
     for path in images:
@@ -106,4 +119,3 @@ def read_plain(folder: str | Path, sequences: Sequence[str] | None = None) -> Re
     for label in labels.values():
         if label not in used:
             report.leave_out(label, "a mask without a scan of the same name")
-    return report.required("NIfTI, NRRD or DICOM files")

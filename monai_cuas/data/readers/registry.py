@@ -21,6 +21,7 @@ from .ct_ich import detect_ct_ich, read_ct_ich
 from .ixi import detect_ixi, read_ixi
 from .msd import detect_msd, read_msd
 from .mslub import detect_mslub, read_mslub
+from .pictures import detect_images2d, detect_mvtec, read_images2d, read_mvtec
 from .plain import detect_plain, read_plain
 from .wmh import detect_wmh, read_wmh
 
@@ -55,8 +56,10 @@ LAYOUTS: dict[str, Layout] = {
     "brats2023": _brats("brats2023", "BraTS-GLI-00000-000/<case>-{t1n,t1c,t2w,t2f,seg}.nii.gz (and later)"),
     "msd_task01": Layout(read_msd, detect_msd, "Task01_BrainTumour/dataset.json, imagesTr/ (4 channels), labelsTr/"),
     "ct_ich": Layout(read_ct_ich, detect_ct_ich, "ct_scans/NNN.nii, masks/NNN.nii, hemorrhage_diagnosis_raw_ct.csv"),
+    "mvtec": Layout(read_mvtec, detect_mvtec, "train/good, test/<kind>, ground_truth/<kind>/*_mask.png (pictures)"),
     "bids": Layout(read_bids, detect_bids, "sub-*/[ses-*/][anat/]*_{T1w,FLAIR,...}.nii.gz, masks in derivatives/"),
     "plain": Layout(read_plain, detect_plain, "NIfTI, NRRD, DICOM series folders; masks of the same name in labels/"),
+    "images2d": Layout(read_images2d, detect_images2d, "PNG, JPEG, TIFF; masks of the same name in labels/"),
 }
 
 

@@ -37,8 +37,9 @@ _STRIP = "skull-strip it first (for example with HD-BET or SynthStrip) or, if it
 
 
 def _border(volume: np.ndarray) -> np.ndarray:
-    """All voxels on the six faces."""
-    return np.concatenate([np.take(volume, i, axis).ravel() for axis in range(volume.ndim) for i in (0, -1)])
+    """All voxels on the six faces; of a single slice, on its four sides."""
+    axes = [axis for axis in range(volume.ndim) if volume.shape[axis] > 1]
+    return np.concatenate([np.take(volume, i, axis).ravel() for axis in axes for i in (0, -1)])
 
 
 def background_value(volume: np.ndarray) -> float:
@@ -72,14 +73,20 @@ class BrainMask(Transform):
 
     The background is the most common value on the volume's faces, so it need not be 0, and values inside the brain
     may be negative or equal to it.
+
+    Args:
+        planar: the image is a picture: unless most of its border is exactly 0, all of it is foreground.
     """
 
     backend = [TransformBackends.NUMPY]
 
+    def __init__(self, planar: bool = False) -> None:
+        self.planar = planar
+
     def __call__(self, img: NdarrayOrTensor) -> NdarrayOrTensor:
         """
         Args:
-            img: (C, X, Y, Z).
+            img: (C, X, Y, Z), Z = 1 for a picture.
 
         Returns:
             (1, X, Y, Z) uint8 of the input's type, on its grid.
@@ -87,7 +94,11 @@ class BrainMask(Transform):
         Raises:
             ValueError: if there is no foreground.
         """
-        inside = foreground(np.asarray(convert_data_type(img, np.ndarray)[0]))
+        image = np.asarray(convert_data_type(img, np.ndarray)[0])
+        if self.planar and not _has_frame(image):
+            inside = np.ones(image.shape[1:], dtype=bool)
+        else:
+            inside = foreground(image)
         labels, n = ndimage.label(inside, structure=np.ones((3, 3, 3)))
         if n == 0:
             raise ValueError("the scan has no foreground.")
@@ -102,11 +113,18 @@ class BrainMask(Transform):
         return out
 
 
+def _has_frame(image: np.ndarray) -> bool:
+    """True if most of a picture's border is exactly 0 in all channels: something was cut out of it."""
+    border = np.stack([_border(channel) for channel in image])
+    return bool((border == 0).all(axis=0).mean() > 0.5)
+
+
 def _fill_holes(mask: np.ndarray) -> np.ndarray:
     """Fill inside the bounding box: filling is slow, and most of a volume is air."""
     box = ndimage.find_objects(mask.astype(np.uint8))[0]
     out = mask.copy()
-    out[box] = ndimage.binary_fill_holes(mask[box])
+    # Squeezed, as every hole of a single slice is open to both sides of it.
+    out[box] = ndimage.binary_fill_holes(mask[box].squeeze()).reshape(mask[box].shape)
     return out
 
 
@@ -122,17 +140,18 @@ class ValidateScan(Transform):
     Args:
         allow_unstripped: take scans that look as if they were not skull-stripped.
         in_channels: number of sequences that there must be; None: any.
+        planar: take one picture, with colours as channels, in place of a volume; nothing is said about skulls.
     """
 
     backend = [TransformBackends.NUMPY]
 
-    def __init__(self, allow_unstripped: bool = False, in_channels: int | None = None) -> None:
-        self.allow_unstripped, self.in_channels = allow_unstripped, in_channels
+    def __init__(self, allow_unstripped: bool = False, in_channels: int | None = None, planar: bool = False) -> None:
+        self.allow_unstripped, self.in_channels, self.planar = allow_unstripped, in_channels, planar
 
     def __call__(self, img: NdarrayOrTensor, file: str | Sequence[str] = "scan") -> NdarrayOrTensor:
         """
         Args:
-            img: (C, X, Y, Z).
+            img: (C, X, Y, Z), Z = 1 for a picture.
             file: name for the messages, or the name of each channel's file.
 
         Returns:
@@ -142,13 +161,16 @@ class ValidateScan(Transform):
             ScanError: if the scan cannot be used.
         """
         files = [file] if isinstance(file, str) else list(file)
-        check_shape(tuple(img.shape), files[0], None if isinstance(file, str) else len(files))
+        if self.planar:
+            _check_picture(tuple(img.shape), files[0])
+        else:
+            check_shape(tuple(img.shape), files[0], None if isinstance(file, str) else len(files))
         check_affine(img, files[0])
         self._check_channels(len(img), files[0])
         image = np.asarray(convert_data_type(img, np.ndarray)[0])
         for channel, name in zip(image, files if len(files) == len(image) else files * len(image)):
             _check_values(channel, name)
-        if not self.allow_unstripped:
+        if not self.allow_unstripped and not self.planar:
             self._check_stripped(image, img, files[0])
         return img
 
@@ -196,7 +218,14 @@ def check_shape(shape: tuple[int, ...], file: str, channels: int | None) -> None
             file, f"not one 3D volume but several (array of shape {shape})", "extract one 3D volume from it"
         )
     if min(spatial) < 2:
-        raise ScanError(file, f"a single slice of shape {spatial}", "give a 3D volume of several slices")
+        remedy = "give a 3D volume of several slices, or set planar for pictures"
+        raise ScanError(file, f"a single slice of shape {spatial}", remedy)
+
+
+def _check_picture(shape: tuple[int, ...], file: str) -> None:
+    """Refuse what is not one picture, (C, X, Y, 1)."""
+    if len(shape) != 4 or shape[3] != 1:
+        raise ScanError(file, f"not a picture but an array of shape {shape[1:]}", "leave planar off for volumes")
 
 
 def check_affine(img: NdarrayOrTensor, file: str) -> None:

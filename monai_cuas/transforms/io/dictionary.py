@@ -59,10 +59,11 @@ class LoadScand(LoadImaged):
     MONAI's LoadImaged, channel first and float32, with :class:`SimpleITKReader` and :class:`DicomSeriesReader` added
     and errors that a user can read.
 
-    NIfTI goes through nibabel, NRRD and MetaImage through SimpleITK, DICOM series (``FOLDER::SeriesInstanceUID``, or a
-    folder that holds one series) through pydicom. What is a tensor already is left as it is. Several files become
-    channels on the grid of the first, see :func:`stack_sequences`. Of one file with several channels those are taken
-    that the item names beside it, as in ``{"image": "BRATS_001.nii.gz", "image_channels": [0]}``.
+    NIfTI goes through nibabel, NRRD, MetaImage and pictures (volumes of one slice then) through SimpleITK, DICOM series
+    (``FOLDER::SeriesInstanceUID``, or a folder that holds one series) through pydicom. What is a tensor already is left
+    as it is. Several files become channels on the grid of the first, see :func:`stack_sequences`. Of one file with
+    several channels those are taken that the item names beside it, as in
+    ``{"image": "BRATS_001.nii.gz", "image_channels": [0]}``.
 
     Args:
         keys: paths, or lists of paths that become channels.
@@ -162,6 +163,7 @@ class ValidateScand(MapTransform):
         label_key: label that must have the image's shape and affine; not checked if absent.
         in_channels: number of sequences that there must be; None: any.
         allow_missing_keys: skip keys that are absent.
+        planar: see :class:`ValidateScan`.
     """
 
     def __init__(
@@ -171,9 +173,10 @@ class ValidateScand(MapTransform):
         label_key: str | None = None,
         in_channels: int | None = None,
         allow_missing_keys: bool = False,
+        planar: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.validator = ValidateScan(allow_unstripped, in_channels)
+        self.validator = ValidateScan(allow_unstripped, in_channels, planar)
         self.label_key = label_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -208,12 +211,19 @@ class BrainMaskd(MapTransform):
         keys: the image.
         mask_key: where the mask goes, (1, X, Y, Z) uint8.
         allow_missing_keys: skip keys that are absent.
+        planar: see :class:`BrainMask`.
     """
 
-    def __init__(self, keys: KeysCollection, mask_key: str = "brain_mask", allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        mask_key: str = "brain_mask",
+        allow_missing_keys: bool = False,
+        planar: bool = False,
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.mask_key = mask_key
-        self.masker = BrainMask()
+        self.masker = BrainMask(planar)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
