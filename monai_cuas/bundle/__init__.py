@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from ..utils import require_writable
 from .overrides import check_overrides, unknown_ids
-from .setup import install_excepthook, setup
+from .setup import find_bundle_root, install_excepthook, setup
 from .workflow import finish_training, run_config, write_settings
 
 __all__ = [
     "check_overrides",
+    "find_bundle_root",
     "finish_training",
     "install_excepthook",
     "require_writable",

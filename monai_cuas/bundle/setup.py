@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from types import TracebackType
 
 from monai.utils import set_determinism
 
-from ..utils import require_writable, user_message
+from ..utils import CUASError, require_writable, user_message
 from .overrides import check_overrides
 
-__all__ = ["install_excepthook", "setup"]
+__all__ = ["find_bundle_root", "install_excepthook", "setup"]
 
 
 def install_excepthook() -> None:
@@ -28,6 +29,26 @@ def install_excepthook() -> None:
             print(f"monai_cuas: error: {message}", file=sys.stderr)
 
     sys.excepthook = show
+
+
+def find_bundle_root(places: Sequence[str] = (".", "bundles/cuas")) -> str:
+    """
+    Find the bundle from the working directory, as a config does not know its own path.
+
+    Args:
+        places: folders to look in, relative to the working directory: the bundle itself, then the repository's root.
+
+    Raises:
+        CUASError: if none of them holds ``configs/metadata.json``.
+    """
+    install_excepthook()
+    for place in places:
+        if os.path.isfile(os.path.join(place, "configs", "metadata.json")):
+            return place
+    raise CUASError(
+        f"There is no bundle in {os.getcwd()}; run this from the repository's root or from the bundle's folder, "
+        "or add --bundle_root PATH."
+    )
 
 
 def setup(seed: int | None = None, output_dir: str | os.PathLike | None = None) -> None:
