@@ -193,7 +193,7 @@ def read_header(file: str | os.PathLike, keywords: Sequence[str] = ()) -> ImageH
 def _check_kind(dataset: Any, sop_class: str) -> None:
     if not dataset or not sop_class:
         meta = str(getattr(dataset, "file_meta", {}).get("MediaStorageSOPClassUID", ""))
-        if meta in pydicom.uid.UID_dictionary:
+        if meta in pydicom.uid.UID_dictionary and meta not in _IMAGES:
             raise NotAnImage(pydicom.uid.UID_dictionary[meta][0])
         raise ValueError("it holds no DICOM object")
     if sop_class not in _IMAGES:
