@@ -31,7 +31,7 @@ def unwrap(network: Any) -> Any:
     return getattr(network, "module", network)
 
 
-def _plain(inputs: torch.Tensor) -> torch.Tensor:
+def _plain(inputs: Any) -> torch.Tensor:
     return convert_to_tensor(inputs, track_meta=False)  # type: ignore[return-value]
 
 

@@ -73,10 +73,10 @@ def load_weights(network: nn.Module, path: str | os.PathLike) -> nn.Module:
         size, asked = int(state["image_size"][0]), int(own["image_size"][0])
         raise ScanError(path, f"trained at image_size {size}, the config says {asked}", f"pass --image_size {size}")
     if "map_name" in own and "map_name" in state and not torch.equal(own["map_name"].cpu(), state["map_name"]):
-        made, asked = _decode_text(state["map_name"]), _decode_text(own["map_name"])
+        made, wanted = _decode_text(state["map_name"]), _decode_text(own["map_name"])
         raise ScanError(
             path,
-            f"trained and calibrated for the map '{made}', the config asks for '{asked}'",
+            f"trained and calibrated for the map '{made}', the config asks for '{wanted}'",
             "use the settings of its training (settings.json of the run)",
         )
     if wrong:

@@ -18,7 +18,7 @@ def _edge_slices(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) 
     used = np.flatnonzero(mask.any(axis=(0, 1)))
     for slices in (used, used[::-1]):
         if rng.uniform() < 0.35:
-            count = int(min(rng.integers(1, 4), len(slices)))
+            count = min(int(rng.integers(1, 4)), len(slices))
             extreme = rng.choice([rng.uniform(0.65, 0.9), rng.uniform(1.1, 1.35)])
             gain[slices[:count]] = np.linspace(extreme, 1.0, count + 1)[:-1]
     return image * gain

@@ -76,7 +76,8 @@ def make_phantom_subject(
     rng = np.random.default_rng(np.random.SeedSequence((seed, index, int(kind is not None))))
     brain = simulate_brain(rng, contrast, spacing, oblique)
     step, mask = np.full(3, spacing), brain.brain > 0.5
-    image, fraction, record = brain.image, np.zeros_like(brain.image), {}
+    record: dict[str, Any] = {}
+    image, fraction = brain.image, np.zeros_like(brain.image)
     if kind is not None:
         # Noise is the scanner's, added to the whole scan later.
         image, fraction, record = simulate_lesion(

@@ -166,7 +166,7 @@ def _push(image: np.ndarray, brain: np.ndarray, shift: np.ndarray | None) -> np.
 
 
 def lesion_record(
-    label: np.ndarray, before: np.ndarray, after: np.ndarray, tissue_range: float, spacing: Sequence[float]
+    label: np.ndarray, before: np.ndarray, after: np.ndarray, tissue_range: float, spacing: Sequence[float] | np.ndarray
 ) -> dict[str, float | int]:
     """
     Measure a lesion mask.
@@ -219,7 +219,7 @@ def _check(kind: str, modality: str, image: np.ndarray, brain: np.ndarray) -> No
 def simulate_lesion(
     image: np.ndarray,
     brain_mask: np.ndarray,
-    spacing: Sequence[float],
+    spacing: Sequence[float] | np.ndarray,
     kind: str,
     rng: np.random.Generator,
     modality: str = "flair",

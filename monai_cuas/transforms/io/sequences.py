@@ -100,8 +100,8 @@ def _coverage(first: MetaTensor, image: MetaTensor, file: str, first_file: str) 
 def _resample(first: MetaTensor, image: MetaTensor, file: str) -> MetaTensor:
     # One NaN would spread to its neighbours.
     check_finite(np.asarray(image.as_tensor()), file)
-    resample = SpatialResample(mode="bilinear", padding_mode="border", dtype=torch.float64)
-    return resample(image, dst_affine=first.affine, spatial_size=first.shape[1:]).to(torch.float32)
+    resample = SpatialResample(mode="bilinear", padding_mode="border", dtype=torch.float64)  # type: ignore[arg-type]
+    return resample(image, dst_affine=first.affine, spatial_size=first.shape[1:]).to(torch.float32)  # type: ignore[return-value]
 
 
 def _blank(channel: torch.Tensor, covered: np.ndarray) -> torch.Tensor:
