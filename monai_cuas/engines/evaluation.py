@@ -182,7 +182,10 @@ def _panel_row(item: Mapping[str, Any], title: str, brain: np.ndarray, label: np
     truth, spacing = to_ras(label, affine)
     index = int(truth.sum(axis=(0, 1)).argmax())
     file = getattr(item["image"], "meta", {}).get("filename_or_obj", "")
-    scan = np.asarray(LoadScand("image")({"image": file})["image"])[0] if os.path.exists(str(file)) else brain
+    scan = brain
+    if os.path.exists(str(file)):
+        loaded = LoadScand("image")({"image": file, "image_channels": item.get("image_channels")})
+        scan = np.asarray(loaded["image"])[0]
     scan = (scan if scan.shape == brain.shape else brain).astype(np.float32)
 
     def cut(volume: np.ndarray) -> np.ndarray:
