@@ -47,13 +47,13 @@ def by_hand(file, sources: list[pydicom.Dataset]) -> dict[tuple[str, int], np.nd
     return out
 
 
-def by_dcmqi(file, folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Volume and RAS affine by dcmqi's segimage2itkimage; skips the test where that is not installed."""
-    program = shutil.which("segimage2itkimage") or shutil.which("segimage2itkimage", path=Path(sys.executable).parent)
+def by_dcmqi(file, folder: Path, name: str = "segimage2itkimage") -> tuple[np.ndarray, np.ndarray]:
+    """Volume and RAS affine by a program of dcmqi; skips the test where that is not installed."""
+    program = shutil.which(name) or shutil.which(name, path=Path(sys.executable).parent)
     if program is None:
         pytest.skip("dcmqi is not installed")
     folder.mkdir()
-    command = [program, "--inputDICOM", str(file), "--outputDirectory", str(folder), "--outputType", "nrrd"]
+    command = [program, "--inputDICOM", str(file), "--outputDirectory", str(folder), "-t", "nrrd"]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     (volume,) = folder.glob("*.nrrd")
     image = sitk.ReadImage(str(volume))

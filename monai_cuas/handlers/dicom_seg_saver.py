@@ -1,7 +1,7 @@
 # Copyright (c) monai_cuas contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The mask of a DICOM series as a DICOM segmentation, for the archive it came from."""
+"""What was found in a DICOM series as DICOM objects, for the archive it came from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from ignite.engine import Engine, Events
 
-from ..data.dicom import DicomSeries, SegmentationTerms, make_segmentation, series_at
+from ..data.dicom import DicomSeries, SegmentationTerms, make_parametric_map, make_segmentation, series_at
 from ..data.dicom.header import discreet
 from ..utils import CUASError, replacing, require_writable
 from .result_saver import update_csv
@@ -34,14 +34,16 @@ class DicomSegSaver:
 
     It comes after :class:`AnomalyResultSaver` among the handlers, and adds to its rows "dicom_seg", the file or the
     reason why there is none, and "dicom_seg_content", how many frames are marked. A scan in which nothing was found
-    gets a segmentation of empty frames. One that cannot be written does not stop the others; :meth:`report` tells.
+    gets a segmentation of empty frames. With ``parametric_map`` the anomaly map comes as ``<name>_map.dcm`` too (column
+    "dicom_map"). One that cannot be written does not stop the others; :meth:`report` tells.
 
     Args:
         output_dir: folder of the results.
         terms: arguments of :class:`SegmentationTerms` that differ from its defaults.
         rate: healthy false-positive rate of the threshold, stated in the segmentation.
         weights: weights file; the first 16 digits of its SHA-256 become the device's serial number.
-        image_key, mask_key: where the engine's batch and output keep the volumes.
+        parametric_map: also write the anomaly map.
+        image_key, mask_key, anomaly_key: where the engine's batch and output keep the volumes.
     """
 
     def __init__(
@@ -50,13 +52,16 @@ class DicomSegSaver:
         terms: Mapping[str, Any] | None = None,
         rate: float = 0.01,
         weights: str | os.PathLike | None = None,
+        parametric_map: bool = False,
         image_key: str = "image",
         mask_key: str = "pred",
+        anomaly_key: str = "anomaly",
     ) -> None:
         given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in (terms or {}).items()}
         self.terms = SegmentationTerms(**given)
         self.output_dir, self.rate, self.weights = Path(output_dir), rate, weights
-        self.image_key, self.mask_key = image_key, mask_key
+        self.parametric_map = parametric_map
+        self.image_key, self.mask_key, self.anomaly_key = image_key, mask_key, anomaly_key
         self.failed: list[str] = []
         self.n_scans = 0
 
@@ -89,7 +94,8 @@ class DicomSegSaver:
         Write the segmentation of one scan.
 
         Args:
-            item: "name", the image (for the path in its metadata) and the mask (1, X, Y, Z) with its affine.
+            item: "name", the image (for the path in its metadata), and the mask and the anomaly map (1, X, Y, Z) with
+                their affine.
 
         Returns:
             What was added to the row of the table.
@@ -102,7 +108,7 @@ class DicomSegSaver:
         try:
             series = series_at(file)
             name = name or (series.uid if series else Path(file).name)
-            row = {"dicom_seg": _NOT_DICOM} if series is None else self._write(series, name, item[self.mask_key])
+            row = {"dicom_seg": _NOT_DICOM} if series is None else self._write(series, name, item)
         except CUASError as error:
             logger.error("no DICOM segmentation: %s", error)
             self.failed.append(str(error))
@@ -110,16 +116,28 @@ class DicomSegSaver:
         update_csv(self.output_dir / "results.csv", {"name": name, **row}, merge=True)
         return row
 
-    def _write(self, series: DicomSeries, name: str, mask: Any) -> dict[str, str]:
-        volume = np.asarray(mask.detach().cpu())[0] > 0.5
-        content = f"Above the threshold of {self.rate:.3g} of healthy voxels"
-        if not volume.any():
-            content = f"Nothing above the threshold of {self.rate:.3g} of healthy voxels"
-        segmentation = make_segmentation(series, volume, np.asarray(mask.affine), self.terms, content)
-        file = self.output_dir / f"{name}_seg.dcm"
-        with replacing(file) as temporary, discreet():
-            segmentation.save_as(temporary)
-        return {"dicom_seg": file.name, "dicom_seg_content": _content(segmentation)}
+    def _write(self, series: DicomSeries, name: str, item: Mapping[str, Any]) -> dict[str, str]:
+        mask, affine = _volume(item[self.mask_key])
+        rate = f"the threshold of {self.rate:.3g} of healthy voxels"
+        content = f"{'Above' if (mask > 0.5).any() else 'Nothing above'} {rate}"
+        segmentation = make_segmentation(series, mask > 0.5, affine, self.terms, content)
+        row = {"dicom_seg": self._save(segmentation, f"{name}_seg.dcm"), "dicom_seg_content": _content(segmentation)}
+        if self.parametric_map:
+            anomaly, affine = _volume(item[self.anomaly_key])
+            terms = replace(
+                self.terms,
+                series_number=self.terms.series_number + 1,
+                series_description="Anomaly score, unreviewed",
+            )
+            content = "-log10 of the rate of healthy voxels that are as high"
+            made = make_parametric_map(series, anomaly, affine, terms, content)
+            row["dicom_map"] = self._save(made, f"{name}_map.dcm")
+        return row
+
+    def _save(self, dataset: Any, file: str) -> str:
+        with replacing(self.output_dir / file) as temporary, discreet():
+            dataset.save_as(temporary)
+        return file
 
     def report(self) -> None:
         """
@@ -129,6 +147,11 @@ class DicomSegSaver:
         if self.failed:
             reasons = " ".join(self.failed)
             raise CUASError(f"{len(self.failed)} of {self.n_scans} scans have no DICOM segmentation: {reasons}")
+
+
+def _volume(value: Any) -> tuple[np.ndarray, np.ndarray]:
+    """(X, Y, Z) and affine of (1, X, Y, Z)."""
+    return np.asarray(value.detach().cpu())[0], np.asarray(value.affine)
 
 
 def _content(segmentation: Any) -> str:

@@ -7,6 +7,7 @@ import csv
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import torch
 from ignite.engine import Engine
@@ -101,8 +102,6 @@ def test_one_that_cannot_be_written_does_not_stop_the_others(tmp_path, caplog):
 
 
 def test_weights_and_rate_are_stated(tmp_path):
-    import pydicom
-
     made.save(made.slices(IMAGE, AFFINE), tmp_path / "in")
     (tmp_path / "model.pt").write_bytes(b"weights")
     handlers = _handlers(tmp_path / "out", weights=tmp_path / "model.pt", rate=0.02, terms={"label": "Spot"})
@@ -121,6 +120,18 @@ def test_rerun_without_segmentations_forgets_them(tmp_path):
     _run(_handlers(tmp_path / "out"), [_scan(entry, MASK)])
     _run(_handlers(tmp_path / "out")[:1], [_scan(entry, MASK)])
     assert "dicom_seg" not in _rows(tmp_path / "out")[entry["name"]]
+
+
+def test_anomaly_map_as_parametric_map_when_asked_for(tmp_path):
+    made.save(made.slices(IMAGE, AFFINE), tmp_path / "in")
+    (entry,) = scan_datalist(tmp_path / "in")
+    _run(_handlers(tmp_path / "out", parametric_map=True), [_scan(entry, MASK)])
+    row = _rows(tmp_path / "out")[entry["name"]]
+    ds = pydicom.dcmread(tmp_path / "out" / row["dicom_map"])
+    assert row["dicom_map"] == f"{entry['name']}_map.dcm"
+    assert np.frombuffer(ds.FloatPixelData, "<f4").sum() == 3 * MASK.sum()
+    seg = pydicom.dcmread(tmp_path / "out" / row["dicom_seg"])
+    assert (ds.SeriesNumber, ds.StudyInstanceUID) == (seg.SeriesNumber + 1, seg.StudyInstanceUID)
 
 
 def test_unknown_term(tmp_path):

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from .derived import SegmentationTerms
 from .geometry import IRREGULARITIES
 from .header import is_dicom
 from .index import DicomIndex, DicomSeries, find_series, get_series, is_series_path, series_at, split_series_path
+from .parametric_map import make_parametric_map
 from .reader import DicomSeriesReader, DicomVolume, read_series
-from .segmentation import SegmentationTerms, make_segmentation
+from .segmentation import make_segmentation
 
 __all__ = [
     "IRREGULARITIES",
@@ -22,6 +24,7 @@ __all__ = [
     "get_series",
     "is_dicom",
     "is_series_path",
+    "make_parametric_map",
     "make_segmentation",
     "read_series",
     "series_at",
