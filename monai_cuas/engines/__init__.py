@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from .adversarial import AdversarialTrainer, LatentPairs, ReconstructionPairs
 from .utils import PrepareBatchMasked
 
-__all__ = ["PrepareBatchMasked"]
+__all__ = ["AdversarialTrainer", "LatentPairs", "PrepareBatchMasked", "ReconstructionPairs"]

@@ -6,6 +6,7 @@ from __future__ import annotations
 from .attention_vae import AttentionVAE
 from .bayesian import BayesianVAE
 from .context import ContextEncodingVAE, ContextVAE
+from .gradcon import GradConVAE
 from .residual import ResidualAE, ResidualVAE
 from .restoration import RestorationVAE
 
@@ -14,6 +15,7 @@ __all__ = [
     "BayesianVAE",
     "ContextEncodingVAE",
     "ContextVAE",
+    "GradConVAE",
     "ResidualAE",
     "ResidualVAE",
     "RestorationVAE",

@@ -67,6 +67,12 @@ class ResidualVAE(AttentionVAE):
         """Slices in [0, 1] from latent codes: what an adversarial training calls the generator."""
         return self.decode(z, self.sizes[:1] * 2).sigmoid()
 
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of one latent code: (latent_size,) or, for a spatial latent, (latent_size, h, w)."""
+        side = () if self.latent == "dense" else (self.sizes[-1], self.sizes[-1])
+        return (int(self.mu.weight.shape[0]), *side)  # type: ignore[union-attr, arg-type, index]
+
     def encoder_parameters(self) -> list[nn.Parameter]:
         """Parameters from the image to the latent mean."""
         parts: list[nn.Module] = [self.stem, self.stages, self.mu]
