@@ -119,17 +119,6 @@ def test_what_cannot_be_done_is_one_sentence(trained, tmp_path, more, words):
     assert words in last
 
 
-@pytest.mark.parametrize(("files", "kind"), [(["train.json"], "train"), (["inference.json"], "infer")])
-def test_monai_properties(trained, files, kind):
-    overrides = {"bundle_root": str(ROOT / "bundles" / "cuas"), "output_dir": str(trained / "properties")}
-    if kind == "infer":
-        overrides["ckpt_path"] = str(trained / "out" / "model.pt")
-    paths = [str(CONFIGS / name) for name in files]
-    workflow = ConfigWorkflow(config_file=paths, workflow_type=kind, logging_file=False, **overrides)
-    workflow.initialize()
-    assert not workflow.check_properties()
-
-
 def _train_in_process(trained: Path, name: str, *overlays: str, **overrides) -> dict[str, torch.Tensor]:
     ids = {
         "bundle_root": str(ROOT / "bundles" / "cuas"),
