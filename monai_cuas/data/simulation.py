@@ -39,8 +39,8 @@ def simulate_lesion_dataset(
     Give test scans of a data set of normals lesions, and leave the rest of it as it is.
 
     The first half of the subjects of the list "test_normal" stay normal; each scan of the others is copied with
-    lesions, the kinds taking turns. No subject has both, so scan-level detection compares different people. The simulator is
-    the phantom's (:class:`monai_cuas.transforms.lesion.SimulateLesion`).
+    lesions, the kinds taking turns. No subject has both, so scan-level detection compares different people. The
+    simulator is the phantom's (:class:`monai_cuas.transforms.lesion.SimulateLesion`).
 
     Args:
         dataset_dir: folder of ``dataset.json``; nothing in it is changed.
