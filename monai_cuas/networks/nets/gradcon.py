@@ -40,7 +40,7 @@ class GradConVAE(ResidualVAE):
     def decoder_weights(self) -> list[nn.Parameter]:
         """Weights of the decoder's convolutions."""
         parts: list[nn.Module] = [self.decoder, self.output]
-        return [m.weight for part in parts for m in part.modules() if isinstance(m, nn.Conv2d)]
+        return [m.weight for part in parts for m in part.modules() if isinstance(m, nn.Conv2d)]  # type: ignore[misc]
 
     def _references(self) -> list[torch.Tensor]:
         return [getattr(self, f"reference_{k}") for k in range(len(self.decoder_weights()))]
