@@ -127,7 +127,7 @@ class EncodingLoss(ConstrainedVAELoss):
     def terms(self, preds: dict[str, torch.Tensor], mask: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return "reconstruction" (of the slice), "kl" (always 0) and, as "constraint", the features' error."""
         image, fake = preds["image"], preds["reconstruction"].sigmoid()
-        inner: nn.Module = self.critic.net[:-1]  # type: ignore[index]
+        inner: nn.Module = self.critic.net[:-1]  # type: ignore[index, assignment]
         features = F.mse_loss(inner(fake), inner(image))
         return {"reconstruction": F.mse_loss(fake, image), "kl": image.new_zeros(()), "constraint": features}
 
