@@ -18,7 +18,7 @@ from ignite.engine import Engine, Events
 
 from ..data.dicom import DicomSeries, SegmentationTerms, make_parametric_map, make_segmentation, series_at
 from ..data.dicom.header import discreet
-from ..utils import CUASError, replacing, require_writable
+from ..utils import CUASError, ScanError, replacing, require_writable
 from .result_saver import update_csv
 
 __all__ = ["DicomSegSaver"]
@@ -136,8 +136,14 @@ class DicomSegSaver:
 
     def _save(self, dataset: Any, file: str) -> str:
         with replacing(self.output_dir / file) as temporary, discreet():
-            dataset.save_as(temporary)
-        return file
+            try:
+                dataset.save_as(temporary)
+            except (TypeError, ValueError, AttributeError) as error:
+                # What the exception says may quote a value of the header.
+                kind = type(error).__name__
+            else:
+                return file
+        raise ScanError(self.output_dir / file, f"cannot be encoded ({kind})", "export the series again")
 
     def report(self) -> None:
         """

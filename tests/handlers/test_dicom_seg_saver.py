@@ -134,6 +134,41 @@ def test_anomaly_map_as_parametric_map_when_asked_for(tmp_path):
     assert (ds.SeriesNumber, ds.StudyInstanceUID) == (seg.SeriesNumber + 1, seg.StudyInstanceUID)
 
 
+CHARACTERS = {
+    "Latin 1": ("ISO_IR 100", "MÜLLER^JÖRG"),
+    "UTF-8": ("ISO_IR 192", "MÜLLER^JÖRG"),
+    "several": (["ISO 2022 IR 6", "ISO 2022 IR 100"], "MÜLLER^JÖRG"),
+    "Japanese": (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+}
+
+
+@pytest.mark.parametrize(("characters", "name"), CHARACTERS.values(), ids=CHARACTERS.keys())
+def test_names_of_all_alphabets(tmp_path, characters, name):
+    datasets = made.slices(IMAGE, AFFINE)
+    for ds in datasets:
+        ds.SpecificCharacterSet, ds.PatientName = characters, name
+    made.save(datasets, tmp_path / "in")
+    (entry,) = scan_datalist(tmp_path / "in")
+    _run(_handlers(tmp_path / "out"), [_scan(entry, MASK)])
+    ds = pydicom.dcmread(tmp_path / "out" / _rows(tmp_path / "out")[entry["name"]]["dicom_seg"])
+    assert ds.PatientName == name
+
+
+@pytest.mark.parametrize("wrong", [b"ISO_IR 6  ", b"ZYXNAME123"])
+def test_wrong_character_set(tmp_path, wrong, recwarn, caplog):
+    datasets = made.slices(IMAGE, AFFINE)
+    for ds in datasets:
+        ds.SpecificCharacterSet, ds.PatientName = "ISO_IR 100", "MÜLLER^JÖRG"
+    for file in made.save(datasets, tmp_path / "in").iterdir():
+        file.write_bytes(file.read_bytes().replace(b"ISO_IR 100", wrong))
+    (entry,) = scan_datalist(tmp_path / "in")
+    _run(_handlers(tmp_path / "out"), [_scan(entry, MASK)])
+    assert _rows(tmp_path / "out")[entry["name"]]["dicom_seg"].endswith("_seg.dcm")
+    text = caplog.text + "".join(str(w.message) for w in recwarn)
+    assert "LLER" not in text
+    assert "ZYX" not in text
+
+
 def test_unknown_term(tmp_path):
     with pytest.raises(TypeError, match="labels"):
         DicomSegSaver(tmp_path, terms={"labels": "x"})

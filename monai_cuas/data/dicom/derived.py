@@ -26,6 +26,7 @@ _MAY_BE_EMPTY = (
 )
 _SEXES = ("M", "F", "O")
 _LONG_STRING = 64
+_UTF_8 = "ISO_IR 192"
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ def _source(file: str) -> Any:
     for keyword in _MAY_BE_EMPTY:
         if keyword not in dataset:
             setattr(dataset, keyword, None)
+    _use_known_characters(dataset)
     # What is not of DICOM's form cannot be passed on; the archive knows patient and study by their identifiers.
     if dataset.PatientSex not in _SEXES:
         dataset.PatientSex = None
@@ -155,6 +157,15 @@ def _source(file: str) -> Any:
         if not _is_of_form(dataset[keyword]):
             setattr(dataset, keyword, None)
     return dataset
+
+
+def _use_known_characters(dataset: Any) -> None:
+    """Pass text on in UTF-8 where highdicom does not take the character set, as with most that have several."""
+    stated = dataset.get("SpecificCharacterSet")
+    known = {value.value for value in highdicom.enum.SpecificCharacterSetValues}
+    if not isinstance(stated, str) or stated not in known or stated.startswith("ISO 2022"):
+        dataset.decode()
+        dataset.SpecificCharacterSet = _UTF_8
 
 
 def _is_of_form(element: Any) -> bool:
