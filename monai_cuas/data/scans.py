@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from monai.utils import ensure_tuple
 
-from ..utils import PICTURE_SUFFIXES, CUASError
+from ..utils import PICTURE_SUFFIXES, CUASError, ScanError
 from .dicom.header import is_dicom
 from .dicom.index import find_series, is_series_path, split_series_path
 
@@ -133,10 +133,15 @@ def _series(
     """Path of each DICOM series among files, and why others are left out."""
     if not files:
         return [], ()
-    index = find_series(root, files, min_slices, where)
-    for sentence in index.left_out:
+    try:
+        index = find_series(root, files, min_slices, where)
+        found, left_out = [series.path for series in index.series], index.left_out
+    except ScanError as error:
+        # Without pydicom the other scans go on.
+        found, left_out = [], (str(error),)
+    for sentence in left_out:
         logger.warning(sentence)
-    return [series.path for series in index.series], index.left_out
+    return found, left_out
 
 
 def _nothing(root: Path, pattern: str, kinds: str, left_out: Sequence[str]) -> str:

@@ -140,10 +140,14 @@ def test_uid_that_would_be_a_path_is_passed_over(tmp_path):
     assert "12 x image without valid series and instance UIDs" in sentence
 
 
-def test_without_pydicom_the_remedy_is_named(archive, monkeypatch):
+def test_without_pydicom_the_remedy_is_named_and_other_scans_go_on(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("monai_cuas.data.dicom.header.has_pydicom", False)
+    made.save(made.slices(IMAGE, AFFINE), tmp_path / "a")
     with pytest.raises(CUASError, match=r"pip install 'monai_cuas\[dicom\]'"):
-        scan_datalist(archive)
+        scan_datalist(tmp_path)
+    (tmp_path / "b.nii.gz").write_text("")
+    assert [e["name"] for e in scan_datalist(tmp_path)] == ["b"]
+    assert "pip install 'monai_cuas[dicom]'" in caplog.text
 
 
 def test_malformed_values_do_not_reach_the_warnings(tmp_path, recwarn, caplog):
