@@ -74,6 +74,9 @@ def _run(arguments: argparse.Namespace) -> int:
     from ..utils import require_writable
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    # a line for each epoch of each run would hide what is done and what remains
+    for name in ("monai.bundle.workflows", "monai.handlers.StatsHandler"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     require_writable(arguments.output_dir)
     comparison = Comparison(
         arguments.config_file,

@@ -13,7 +13,8 @@ from monai.bundle import ConfigParser
 from monai_cuas.bundle import unknown_ids, write_settings
 from monai_cuas.networks import load_weights, save_weights
 
-CONFIGS = Path(__file__).parents[2] / "bundles" / "cuas" / "configs"
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "bundles" / "cuas" / "configs"
 METHODS = sorted(path.stem for path in (CONFIGS / "methods").glob("*.json"))
 SMALL = {"bundle_root": str(CONFIGS.parent), "image_size": 48, "channels": [4, 8], "layers": [1, 1]}
 
@@ -33,6 +34,9 @@ def test_overlay_has_known_ids_a_name_and_a_page(method):
     assert overlay["method"]
     assert overlay["output_dir"].endswith(f"/runs/{method}'")
     assert len(overlay) < len(base) / 2
+    page = (ROOT / "docs" / "methods" / f"{method}.md").read_text()
+    assert f"methods/{method}.json" in page
+    assert f"[{overlay['method']}]({method}.md)" in (ROOT / "docs" / "methods" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("method", METHODS)

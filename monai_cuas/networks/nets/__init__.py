@@ -6,6 +6,7 @@ from __future__ import annotations
 from .attention_vae import AttentionVAE
 from .bayesian import BayesianVAE
 from .context import ContextEncodingVAE, ContextVAE
+from .feature_distance import PaDiM, PatchCore
 from .gradcon import GradConVAE
 from .residual import ResidualAE, ResidualVAE
 from .restoration import RestorationVAE
@@ -16,6 +17,8 @@ __all__ = [
     "ContextEncodingVAE",
     "ContextVAE",
     "GradConVAE",
+    "PaDiM",
+    "PatchCore",
     "ResidualAE",
     "ResidualVAE",
     "RestorationVAE",
