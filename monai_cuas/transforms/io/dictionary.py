@@ -106,6 +106,8 @@ class LoadScand(LoadImaged):
     def _read(self, file: str) -> MetaTensor:
         try:
             image = self._loader(file)
+            # MONAI Label switches the loader to give the metadata a second time.
+            image = image[0] if isinstance(image, tuple) else image
         except ScanError:
             raise
         except Exception as error:

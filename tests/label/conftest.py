@@ -1,0 +1,33 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""MONAI Label in this process; the tests are skipped where it is not installed (see docs/hospital.md)."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+# Read once, when monailabel is imported.
+os.environ["MONAI_LABEL_SESSION_PATH"] = tempfile.mkdtemp(prefix="sessions-")
+os.environ["MONAI_LABEL_AUTO_UPDATE_SCORING"] = "false"
+os.environ["MONAI_LABEL_DATASTORE_AUTO_RELOAD"] = "false"
+
+if importlib.util.find_spec("monailabel"):
+    from monai_cuas.label.compat import prepare
+
+    prepare()
+
+ROOT = Path(__file__).parents[2]
+BUNDLE = ROOT / "bundles" / "cuas"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet_logging():
+    """monailabel logs each transform of each request."""
+    logging.getLogger("monailabel").setLevel(logging.WARNING)
