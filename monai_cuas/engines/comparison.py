@@ -131,7 +131,11 @@ class Comparison:
         self.configs = Path(self.config_files[0]).resolve().parent
         self.folder, self.retrain = Path(output_dir).resolve(), retrain
         self._inference_files = [str(self.configs / f"{name}.json") for name in ("inference", "evaluate", "calibrate")]
-        overlays = {Path(name).stem: self._overlay(name) for name in methods}
+        overlays: dict[str, str] = {}
+        for name in methods:
+            file = self._overlay(name)
+            if overlays.setdefault(Path(name).stem, file) != file:
+                raise CUASError(f"Two of the methods are named '{Path(name).stem}'; rename one of the files.")
         common, own = self._split(overrides or {}, overlays)
         self.runs = [
             Run(name, file, int(seed), self.folder / "runs" / name / f"seed{seed}", {**common, **own.get(name, {})})

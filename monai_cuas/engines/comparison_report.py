@@ -29,7 +29,7 @@ _FIGURES = {
     "auprc": "AUPRC",
     "dice_pooled": "Dice at threshold",
     "scan_auroc": "scan AUROC",
-    "fpr_normal_mean": "healthy FPR",
+    "fpr_normal_pooled": "healthy FPR",
 }
 _ORACLE = {"oracle_dice": "oracle Dice", "oracle_iou": "oracle IoU"}
 _COST = {"seconds_per_volume": "s/volume", "peak_mb": "peak MB", "parameters": "parameters", "train_seconds": "train s"}
@@ -112,7 +112,7 @@ def _cell(method: Mapping[str, Any], table: str, key: str, digits: int = 3) -> s
 
 def _row(method: Mapping[str, Any]) -> list[str]:
     cells = [method["label"], str(len(method["seeds"]))]
-    cells += [_cell(method, _ALL, key, 4 if key == "fpr_normal_mean" else 3) for key in (*_FIGURES, *_ORACLE)]
+    cells += [_cell(method, _ALL, key, 4 if key == "fpr_normal_pooled" else 3) for key in (*_FIGURES, *_ORACLE)]
     cells.append(_cell(method, "cost", "seconds_per_volume", 2))
     return cells + [f"{method['mean']['cost'][key]:,.0f}" for key in list(_COST)[1:]]
 
@@ -134,9 +134,9 @@ def table(report: Mapping[str, Any]) -> str:
         "",
         "Mean ± sample standard deviation over seeds. Voxels of all lesion scans are pooled. Dice is at the threshold",
         f"that {report['rate'] or 0:.2%} of the brain voxels of the calibration normals exceed; healthy FPR is the",
-        "rate really found on test normals. **Oracle columns choose their threshold on the test scans themselves** and",
-        "are no figure a user would get. Seconds per volume are of the method alone, peak memory of the whole process",
-        "while it scores.",
+        "rate really found on the test normals, pooled. **Oracle columns choose their threshold on the test scans",
+        "themselves** and are no figure a user would get. Seconds per volume are of the method alone, peak memory of the",
+        "whole process while it scores.",
         "",
         _line(head),
         "|---" * len(head) + "|",

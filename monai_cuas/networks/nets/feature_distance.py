@@ -100,7 +100,8 @@ class FeatureDistanceVAE(ResidualVAE):
         def embedded() -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
             for batch in tqdm(dataloader, desc="features of the normals", leave=False):
                 embedding = self.embedding(self.standardize(batch["image"].to(device)))
-                mask = F.adaptive_avg_pool2d(batch["brain_mask"].to(device).float(), embedding.shape[-2:])
+                brain = batch["brain_mask"].to(device).float()
+                mask = F.adaptive_avg_pool2d(brain, (embedding.shape[-2], embedding.shape[-1]))
                 yield embedding, mask[:, 0] > 0.5
 
         self.remember(embedded())
