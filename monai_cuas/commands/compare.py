@@ -27,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "one method alone.",
     )
     parser.add_argument("--config_file", nargs="+", required=True, help="train.json, then overlays for all methods")
-    parser.add_argument("--methods", nargs="+", required=True, help="overlays in configs/methods, or paths")
+    parser.add_argument("--methods", nargs="+", required=True, help="overlays in configs/methods, or paths; all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="seeds of the trainings (default: 0)")
     parser.add_argument("--output_dir", required=True, help="folder for the runs and the tables")
     parser.add_argument("--dataset_dir", help="folder of dataset.json (default: the phantom cohort)")

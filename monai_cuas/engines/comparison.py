@@ -103,7 +103,8 @@ class Comparison:
 
     Args:
         config_files: the bundle's train config, then overlays that all methods share.
-        methods: names of overlays below ``methods/`` beside the train config, or paths of overlay files.
+        methods: names of overlays below ``methods/`` beside the train config, or paths of overlay files; "all" stands
+            for every overlay there.
         seeds: seeds of the trainings.
         output_dir: folder for the runs and the report.
         dataset_dir: folder of ``dataset.json``; None takes what the train config names (the phantom cohort).
@@ -132,7 +133,8 @@ class Comparison:
         self.folder, self.retrain = Path(output_dir).resolve(), retrain
         self._inference_files = [str(self.configs / f"{name}.json") for name in ("inference", "evaluate", "calibrate")]
         overlays: dict[str, str] = {}
-        for name in methods:
+        bundled = sorted(path.stem for path in (self.configs / "methods").glob("*.json"))
+        for name in (n for method in methods for n in (bundled if method == "all" else [method])):
             file = self._overlay(name)
             if overlays.setdefault(Path(name).stem, file) != file:
                 raise CUASError(f"Two of the methods are named '{Path(name).stem}'; rename one of the files.")

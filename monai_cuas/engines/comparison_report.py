@@ -114,7 +114,8 @@ def _row(method: Mapping[str, Any]) -> list[str]:
     cells = [method["label"], str(len(method["seeds"]))]
     cells += [_cell(method, _ALL, key, 4 if key == "fpr_normal_pooled" else 3) for key in (*_FIGURES, *_ORACLE)]
     cells.append(_cell(method, "cost", "seconds_per_volume", 2))
-    return cells + [f"{method['mean']['cost'][key]:,.0f}" for key in list(_COST)[1:]]
+    costs = [method["mean"]["cost"][key] for key in list(_COST)[1:]]
+    return cells + ["-" if math.isnan(cost) else f"{cost:,.0f}" for cost in costs]
 
 
 def _line(cells: Sequence[str]) -> str:

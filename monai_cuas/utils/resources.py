@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-import resource
+import math
 import sys
 import time
 from pathlib import Path
@@ -25,6 +25,10 @@ def _peak_mb() -> float:
         for line in _STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
+    try:
+        import resource
+    except ImportError:  # Windows has no such module
+        return math.nan
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024
 
@@ -38,7 +42,7 @@ class Usage:
 
     Attributes:
         seconds: wall time.
-        peak_mb: peak resident memory of the process, MB.
+        peak_mb: peak resident memory of the process, MB; NaN where the system does not tell.
         peak_gpu_mb: peak of the tensors on the current CUDA device, MB; 0 without one.
     """
 

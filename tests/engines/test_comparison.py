@@ -151,6 +151,16 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path, changes, words):
         Comparison(**{**arguments, **changes, "output_dir": tmp_path})
 
 
+def test_all_methods_and_two_of_one_name(tmp_path):
+    known = sorted(path.stem for path in (Path(CONFIG).parent / "methods").glob("*.json"))
+    everything = Comparison([CONFIG], ["all", "vae"], [0, 1], tmp_path, "x")
+    assert [run.method for run in everything.runs] == known * 2
+    assert {run.seed for run in everything.runs[: len(known)]} == {0}
+    (tmp_path / "vae.json").write_text("{}")
+    with pytest.raises(CUASError, match="Two of the methods are named 'vae'"):
+        Comparison([CONFIG], ["vae", str(tmp_path / "vae.json")], [0], tmp_path, "x")
+
+
 def test_overrides_are_read_as_values():
     text = ["--epochs", "2", "--channels=[4, 8]", "--resize", "false", "--vae:latent", "spatial", "--window", "null"]
     expected = {"epochs": 2, "channels": [4, 8], "resize": False, "vae:latent": "spatial", "window": None}
