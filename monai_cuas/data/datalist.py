@@ -78,8 +78,11 @@ def assign_parts(entries: Iterable[ScanEntry], split: dict[str, list[str]]) -> d
 
 
 def _path(path: Path, base: Path) -> str:
-    """Relative to the datalist's folder if below it, else absolute, so that the file can move with its data."""
-    return path.relative_to(base).as_posix() if path.is_relative_to(base) else os.path.abspath(path)
+    """Relative to the datalist's folder if below it, else absolute, so that the file can move with its data.
+
+    A DICOM series, ``FOLDER::UID``, is always absolute: MONAI makes only what exists on disk absolute again.
+    """
+    return path.relative_to(base).as_posix() if path.is_relative_to(base) and path.exists() else os.path.abspath(path)
 
 
 def datalist_entry(entry: ScanEntry, base: Path) -> dict[str, Any]:

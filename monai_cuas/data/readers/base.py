@@ -16,6 +16,7 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
+from monai_cuas.data.dicom import is_series_path
 from monai_cuas.utils import PICTURE_SUFFIXES, CUASError
 
 __all__ = ["NIFTI_SUFFIXES", "ReadReport", "ScanEntry", "check_label", "check_scan", "find_scan"]
@@ -189,7 +190,7 @@ def find_scan(folder: Path, stem: str) -> Path | None:
 
 def check_scan(path: Path) -> str | None:
     """Return why the file cannot be a scan, from its header alone, or None."""
-    if path.is_dir():
+    if path.is_dir() or is_series_path(path):
         return None
     if path.stat().st_size == 0:
         return "the file is empty"

@@ -8,26 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import SimpleITK as sitk
-
+from monai_cuas.data.dicom import find_series, is_dicom
 from monai_cuas.utils import CUASError
 
 from .base import NIFTI_SUFFIXES, ReadReport, ScanEntry, folder_of, stem_of, walk_files
 
-__all__ = ["detect_plain", "is_dicom", "read_files", "read_plain"]
+__all__ = ["detect_plain", "read_files", "read_plain"]
 
 _VOLUMES = (*NIFTI_SUFFIXES, ".nrrd")
 _LABEL_ENDINGS = ("", "_mask", "_seg", "_label", "_lesion", "_msk")
-
-
-def is_dicom(path: Path) -> bool:
-    """Tell a DICOM file by its magic number (the name says nothing in hospital exports)."""
-    try:
-        with path.open("rb") as file:
-            file.seek(128)
-            return file.read(4) == b"DICM"
-    except OSError:
-        return False
 
 
 def detect_plain(folder: Path) -> bool:
@@ -52,15 +41,25 @@ def _label(path: Path, root: Path, labels: dict[str, Path]) -> Path | None:
     return next((labels[base + ending] for ending in _LABEL_ENDINGS if base + ending in labels), None)
 
 
-def _series(report: ReadReport, folder: Path, root: Path) -> None:
-    """Add the DICOM series of one folder; nothing of the header but the SeriesInstanceUID is looked at."""
-    identifiers = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if len(identifiers) != 1:
-        what = f"holds {len(identifiers)} DICOM series; put each series into a folder of its own"
-        report.leave_out(folder, what if identifiers else "no readable DICOM series")
+def _series(report: ReadReport, folder: Path, files: Sequence[Path], root: Path) -> None:
+    """Add the DICOM series of one folder. Of the header the SeriesInstanceUID is kept and nothing else."""
+    try:
+        index = find_series(folder, files)
+    except CUASError as error:
+        report.leave_out(folder, str(error))
         return
-    subject = _subject(folder, root)
-    report.add(ScanEntry((folder,), subject, extra={"series_uid": identifiers[0]}))
+    for sentence in index.left_out:
+        report.warnings.append(sentence)
+    if not index.series:
+        report.leave_out(folder, "no readable DICOM series of a scan")
+    patients: dict[str, int] = {}
+    for series in index.series:
+        # the folder is the better name where it is enough: it can be opened
+        image = folder if len(index.series) == 1 and not index.left_out else Path(series.path)
+        patient = patients.setdefault(series.headers[0].owner[0], len(patients) + 1)
+        # people are told apart by their identity and called by a number, as the identity must not be written
+        subject = f"{root.name}_{patient}" if folder == root and len(index.series) > 1 else _subject(folder, root)
+        report.add(ScanEntry((image,), subject, extra={"series_uid": series.uid}))
 
 
 def read_plain(folder: str | Path, sequences: Sequence[str] | None = None) -> ReadReport:
@@ -89,12 +88,12 @@ def read_files(report: ReadReport, suffixes: tuple[str, ...], otherwise: str, di
         report: empty, with its folder.
         suffixes: of the files that are images.
         otherwise: why other files are left out.
-        dicom: take folders with one DICOM series too.
+        dicom: take DICOM series too.
     """
     root = report.folder
     labels: dict[str, Path] = {}
     images: list[Path] = []
-    series: dict[Path, None] = {}
+    series: dict[Path, list[Path]] = {}
     for path in walk_files(root, report):
         place = path.relative_to(root)
         if path.name.lower().endswith(suffixes):
@@ -105,7 +104,7 @@ def read_files(report: ReadReport, suffixes: tuple[str, ...], otherwise: str, di
                 images.append(path)
         elif dicom and is_dicom(path):
             if path.name != "DICOMDIR":
-                series[path.parent] = None
+                series.setdefault(path.parent, []).append(path)
         else:
             report.leave_out(path, otherwise)
     base = root / "images" if (root / "images").is_dir() and all("images" in p.parts for p in images) else root
@@ -114,8 +113,8 @@ def read_files(report: ReadReport, suffixes: tuple[str, ...], otherwise: str, di
         label = _label(path, root, labels)
         used.add(label)
         report.add(ScanEntry((path,), _subject(path, base), "lesion" if label else None, label))
-    for where in series:
-        _series(report, where, root)
+    for where, files in series.items():
+        _series(report, where, files, root)
     for label in labels.values():
         if label not in used:
             report.leave_out(label, "a mask without a scan of the same name")
