@@ -276,7 +276,7 @@ class Comparison:
                 "train_seconds": record["train_seconds"] + usage.seconds,
                 "train_peak_mb": usage.peak_mb,
                 "train_peak_gpu_mb": usage.peak_gpu_mb,
-                "parameters": 0 if untrained else sum(p.numel() for p in network.parameters()),
+                "parameters": 0 if untrained else sum(p.numel() for p in network.parameters() if p.requires_grad),
             },
         )
 
