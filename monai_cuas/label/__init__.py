@@ -4,3 +4,11 @@
 """The MONAI Label app (docs/hospital.md); nothing here is imported by the rest of the package."""
 
 from __future__ import annotations
+
+import importlib.util
+
+from .compat import prepare
+
+# Before anything here imports monailabel.
+if importlib.util.find_spec("monailabel"):
+    prepare()

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import tempfile
@@ -18,10 +17,8 @@ os.environ["MONAI_LABEL_SESSION_PATH"] = tempfile.mkdtemp(prefix="sessions-")
 os.environ["MONAI_LABEL_AUTO_UPDATE_SCORING"] = "false"
 os.environ["MONAI_LABEL_DATASTORE_AUTO_RELOAD"] = "false"
 
-if importlib.util.find_spec("monailabel"):
-    from monai_cuas.label.compat import prepare
-
-    prepare()
+# Before the tests import monailabel.
+import monai_cuas.label  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "cuas"

@@ -31,7 +31,7 @@ def grid() -> np.ndarray:
 def spot() -> np.ndarray:
     """A ball on one side, in front of and below the centre; no mirror image of itself."""
     centre = np.array([0.4, -0.3, 0.25])[:, None, None, None]
-    return ((grid() - centre) ** 2).sum(0) < 0.05
+    return ((grid() - centre) ** 2).sum(0) < 0.025
 
 
 def brain(seed: int = 0, with_spot: bool = True) -> np.ndarray:
@@ -39,7 +39,7 @@ def brain(seed: int = 0, with_spot: bool = True) -> np.ndarray:
     xyz, rng = grid(), np.random.default_rng(seed)
     image = 400 + 100 * xyz[0] + 60 * xyz[1] + 40 * xyz[2] + ndimage.gaussian_filter(rng.normal(0, 60, SHAPE), 1)
     if with_spot:
-        image[spot()] = 900
+        image[spot()] = 1100
     return np.where((xyz**2).sum(0) < 0.85**2, image.round(), 0).astype(np.int16)
 
 

@@ -1,0 +1,193 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The app that a hospital runs: ``main.py`` of the app's folder holds nothing but an import of it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fastapi import HTTPException
+from monailabel.config import settings
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.scoring import ScoringMethod
+from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.interfaces.tasks.train import TrainTask
+from monailabel.utils.sessions import Sessions
+
+from .. import __version__
+from .datastore import INFO_KEY, CheckedDatastore
+from .infer import LABELS, AnomalyInferTask
+from .model import ServedModel
+from .reading import MostAnomalousFirst, ScanScoring
+from .requests import InferOptions, check_id, check_tag, refuse, suffix_of
+from .training import TrainOnNormals
+
+__all__ = ["MODEL", "CheckedSessions", "CUASApp", "Upload"]
+
+logger = logging.getLogger(__name__)
+
+MODEL = "cuas"
+
+
+class Upload(str):
+    """Path of a file that the server itself wrote; a request can only bring plain strings."""
+
+
+class CheckedSessions(Sessions):
+    """Sessions of one scan each; archives are not unpacked and a session's name is no path."""
+
+    def add_session(self, data_file: str, expiry: int = 0, uncompress: bool = False, session_id: Any = None) -> Any:
+        """
+        Raises:
+            HTTPException: 415 for anything but one scan.
+        """
+        if uncompress or Path(data_file).is_dir():
+            raise refuse(415, "A session takes one file, NIfTI or NRRD; archives and folders are not taken.")
+        suffix_of(data_file, "scan")
+        return super().add_session(data_file, expiry, False, session_id)
+
+    def get_session(self, session_id: str, update_ts: bool = True, fetch_cache: bool = True) -> Any:
+        """None if there is no such session."""
+        return super().get_session(check_id(session_id), update_ts, fetch_cache)
+
+
+class CUASApp(MONAILabelApp):
+    """
+    MONAI Label with this package's model, its own datastore, and a check on each request.
+
+    Args:
+        app_dir: folder that ``python -m monai_cuas label-app`` made.
+        studies: folder of scans, or URL of a DICOMweb server.
+        conf: what ``--conf`` says; ``seconds`` is the time for scoring in one request for the next scan.
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
+        # What the server logs at this level holds names of files and, for DICOM, PatientIDs.
+        logging.getLogger("monailabel").setLevel(logging.WARNING)
+        self.model = ServedModel(Path(app_dir, "model", MODEL))
+        super().__init__(
+            app_dir=app_dir,
+            studies=studies,
+            conf=conf,
+            name=f"monai_cuas {__version__}",
+            description="Anomalies in brain scans, found by a network trained on normal scans only",
+            version=__version__,
+            labels=list(LABELS),
+        )
+        _take_over()
+
+    def init_infers(self) -> dict[str, InferTask]:
+        return {MODEL: AnomalyInferTask(self.model)}
+
+    def init_trainers(self) -> dict[str, TrainTask]:
+        return {MODEL: TrainOnNormals(self.model)}
+
+    def init_strategies(self) -> dict[str, Strategy]:
+        strategy = MostAnomalousFirst(self.model, float(self.conf.get("seconds", 20)))
+        # Clients ask for "random" or "first" unless told otherwise.
+        return {"most_anomalous": strategy, "random": strategy, "first": strategy}
+
+    def init_scoring_methods(self) -> dict[str, ScoringMethod]:
+        return {"scan_score": ScanScoring(self.model)}
+
+    def init_datastore(self) -> Datastore:
+        studies: str = self.studies  # type: ignore[has-type]
+        if studies.startswith(("http://", "https://")):
+            self.studies = studies.rstrip("/").strip()
+            return self.init_remote_datastore()
+        return CheckedDatastore(studies, settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD)
+
+    def _load_sessions(self, load: bool = False) -> Any:
+        if not load:
+            return None
+        return CheckedSessions(settings.MONAI_LABEL_SESSION_PATH, settings.MONAI_LABEL_SESSION_EXPIRY)
+
+    def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
+        """
+        Run the model on an image of the datastore, or on an :class:`Upload`.
+
+        Raises:
+            HTTPException: 4xx with a sentence: unknown model or image, bad option, a scan that cannot be used.
+        """
+        request = dict(request)
+        task = self._infers.get(str(request.get("model")))
+        if task is None:
+            raise refuse(404, f"There is no such model; there is {', '.join(self._infers)}.")
+        datastore = datastore or self.datastore()
+        image = request.get("image")
+        saving = bool(request.get("save_label"))
+        tag = check_tag(str(request.get("label_tag", DefaultLabelTag.ORIGINAL.value)))
+        if isinstance(image, Upload):
+            saving = False
+            request["image_name"] = "The uploaded scan"
+        else:
+            request["image_name"] = check_id(str(image or ""))
+            request["image"] = datastore.get_image_uri(str(image))
+        request["folder"] = request.get("folder") if isinstance(request.get("folder"), Upload) else None
+        if request["folder"] is None:
+            request["folder"] = tempfile.mkdtemp(prefix="cuas-")
+        file, params = task(request)
+        label = file
+        if not isinstance(image, Upload):
+            self._keep_score(datastore, str(image), params, request)
+        if saving and file is not None:
+            kept = {key: value for key, value in params.items() if key != "anomaly_file"}
+            label = datastore.save_label(str(image), file, tag, {"model": request["model"], "params": kept})
+        return {"label": label, "tag": tag, "file": file, "params": params}
+
+    def _keep_score(self, datastore: Any, image: str, params: dict[str, Any], request: dict[str, Any]) -> None:
+        """The score hangs on weights alone, so what a reader's request found serves the strategy too."""
+        kept = {"score": params["scan_score"], "weights": params["weights"]}
+        if datastore.get_image_info(image).get(INFO_KEY) != kept:
+            datastore.update_image_info(image, {INFO_KEY: kept})
+
+    def batch_infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
+        """One scan after another; a scan that cannot be used gets its sentence and the others go on."""
+        datastore = datastore or self.datastore()
+        InferOptions.of(request, self.model.defaults)
+        listing = {"labeled": datastore.get_labeled_images, "unlabeled": datastore.get_unlabeled_images}
+        images = request.get("images", "all")
+        ids = images if isinstance(images, list) else listing.get(str(images), datastore.list_images)()
+        result: dict[str, Any] = {}
+        for image in sorted(ids)[: int(request.get("max_batch_size") or 0) or None]:
+            with tempfile.TemporaryDirectory(prefix="cuas-") as folder:
+                asked = {**request, "image": image, "save_label": True, "folder": Upload(folder)}
+                try:
+                    done = self.infer(asked, datastore)
+                    result[image] = {"label": done["label"], "params": done["params"]}
+                except HTTPException as error:
+                    result[image] = {"error": error.detail}
+        return result
+
+    def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
+        """
+        Raises:
+            HTTPException: 404 for an unknown strategy.
+        """
+        if str(request.get("strategy")) not in self._strategies:
+            raise refuse(404, f"There is no such strategy; there is {', '.join(self._strategies)}.")
+        return super().next_sample(request)
+
+    def infer_wsi(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
+        raise refuse(404, "Slides are not supported.")
+
+
+def _take_over() -> None:
+    """
+    Let the checked routes answer although the server was started with MONAI Label's own, as its command does.
+
+    The app is made while that server starts; from then on it passes each request on.
+    """
+    stock = sys.modules.get("monailabel.app")
+    if stock is not None and "monai_cuas.label.server" not in sys.modules:
+        from .server import app
+
+        stock.app.middleware_stack = app
+        logger.warning("MONAI Label's own routes are replaced by the checked ones of monai_cuas.label.server.")

@@ -1,0 +1,145 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""A folder of studies whose every name is checked, and which a crash leaves as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from monailabel.datastore.local import DataModel, LocalDatastore
+from monailabel.interfaces.datastore import DefaultLabelTag
+
+from ..transforms.io import LoadScand
+from ..utils import replacing
+from .files import read_label
+from .requests import SUFFIXES, check_id, check_tag, refuse, suffix_of
+
+__all__ = ["INFO_KEY", "CheckedDatastore", "check_label", "is_normal"]
+
+INFO_KEY = "monai_cuas"
+"""Where scores are kept in the info of an image."""
+
+
+def check_label(label: str, image: str) -> np.ndarray:
+    """
+    Read a label and compare it with its scan.
+
+    Returns:
+        (X, Y, Z) uint8.
+
+    Raises:
+        HTTPException: 422 if it is not on the scan's grid.
+    """
+    array, affine = read_label(label)
+    scan = LoadScand("image")({"image": image})["image"]
+    if array.shape != tuple(scan.shape[1:]) or not np.allclose(affine, np.asarray(scan.affine), atol=1e-2):
+        raise refuse(422, "The label is not on the scan's grid; export it with the scan as reference geometry.")
+    return array
+
+
+def is_normal(datastore: Any, image: str) -> bool:
+    """Whether a reader saved an empty final label: this is how a scan is marked as normal."""
+    path = datastore.get_label_uri(image, DefaultLabelTag.FINAL.value)
+    return bool(path) and not read_label(path)[0].any()
+
+
+class CheckedDatastore(LocalDatastore):
+    """
+    MONAI Label's local datastore with ids and tags checked, and with files that are replaced in one step.
+
+    Args:
+        path: folder of the studies.
+        auto_reload: follow files that come and go.
+    """
+
+    def __init__(self, path: str, auto_reload: bool = True) -> None:
+        super().__init__(path, extensions=tuple(f"*{suffix}" for suffix in SUFFIXES), auto_reload=auto_reload)
+
+    def _known(self, image_id: str) -> Any:
+        known = self._datastore.objects.get(check_id(image_id))
+        if known is None:
+            raise refuse(404, f"There is no image '{image_id}'; GET /datastore/?output=all lists them.")
+        return known
+
+    def get_image_uri(self, image_id: str) -> str:
+        """
+        Raises:
+            HTTPException: 404 if unknown, 403 if it is a link that leads out of the studies' folder.
+        """
+        self._known(image_id)
+        path = super().get_image_uri(image_id)
+        if not Path(path).is_relative_to(os.path.realpath(self._datastore.image_path())):
+            raise refuse(403, f"Image '{image_id}' lies outside the studies' folder.")
+        return path
+
+    def get_image_info(self, image_id: str) -> dict[str, Any]:
+        self._known(image_id)
+        return super().get_image_info(image_id)
+
+    def get_label_uri(self, label_id: str, label_tag: str) -> str:
+        check_id(label_id)
+        return super().get_label_uri(label_id, check_tag(label_tag))
+
+    def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
+        """
+        Raises:
+            HTTPException: 409 if there is one of that name, which may have labels.
+        """
+        suffix = suffix_of(image_filename, "scan")
+        if check_id(image_id) in self._datastore.objects:
+            raise refuse(409, f"There is an image '{image_id}' already; choose another id.")
+        with replacing(Path(self._datastore.image_path(), f"{image_id}{suffix}")) as temporary:
+            shutil.copyfile(image_filename, temporary)
+        self.refresh()
+        self.update_image_info(image_id, dict(image_info))
+        return image_id
+
+    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
+        """
+        Raises:
+            HTTPException: 404 for an unknown image, 422 for a label that is not on its grid. An empty one is welcome.
+        """
+        known = self._known(image_id)
+        suffix = suffix_of(label_filename, "label")
+        check_label(label_filename, self.get_image_uri(image_id))
+        folder = Path(self._datastore.label_path(check_tag(label_tag)))
+        with FileLock(self._lock_file):
+            folder.mkdir(parents=True, exist_ok=True)
+            with replacing(folder / f"{image_id}{suffix}") as temporary:
+                shutil.copyfile(label_filename, temporary)
+            for other in SUFFIXES:
+                if other != suffix:
+                    (folder / f"{image_id}{other}").unlink(missing_ok=True)
+            info = {**(label_info or {}), "ts": int(time.time()), "name": f"{image_id}{suffix}"}
+            known.labels[label_tag] = DataModel(info=info, ext=suffix)
+            self._update_datastore_file(lock=False)
+        return image_id
+
+    def remove_label(self, label_id: str, label_tag: str) -> None:
+        self._known(label_id)
+        super().remove_label(label_id, check_tag(label_tag))
+
+    def get_dataset_archive(self, limit_cases: int | None) -> str:
+        if not self.datalist():
+            raise refuse(404, "No scan has a final label yet, so there is nothing to download.")
+        return super().get_dataset_archive(limit_cases)
+
+    def _update_datastore_file(self, lock: bool = True) -> None:
+        """Written whole: a server that was killed while writing would not start again."""
+        if lock:
+            with FileLock(self._lock_file):
+                self._update_datastore_file(lock=False)
+            return
+        self._ignore_event_config = True
+        with replacing(self._datastore_config_path) as temporary:
+            content = self._datastore.model_dump(exclude={"base_path"})
+            temporary.write_text(json.dumps(content, indent=2, default=str), encoding="utf-8")
+        self._config_ts = os.stat(self._datastore_config_path).st_mtime

@@ -1,0 +1,64 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The app's folder: a main.py of one import, and a copy of the bundle."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from ..utils import CUASError
+
+__all__ = ["find_bundle", "write_app"]
+
+_MAIN = '''"""The app of monai_cuas; its code is in the installed package."""
+
+from monai_cuas.label.app import CUASApp  # noqa: F401
+'''
+
+
+def find_bundle() -> Path:
+    """
+    The bundle of this checkout, or the one that was installed with the package.
+
+    Raises:
+        CUASError: if there is neither.
+    """
+    places = (Path(__file__).parents[2] / "bundles" / "cuas", Path(sys.prefix) / "share" / "monai_cuas" / "cuas")
+    for place in places:
+        if (place / "configs" / "inference.json").is_file():
+            return place
+    raise CUASError("The bundle was not installed with the package; name its folder with --bundle.")
+
+
+def write_app(output: str | os.PathLike, bundle: str | os.PathLike | None = None) -> Path:
+    """
+    Write the folder that ``monailabel start_server --app`` takes.
+
+    Args:
+        output: a new or empty folder.
+        bundle: a bundle with weights; the package's own if None.
+
+    Returns:
+        The folder.
+
+    Raises:
+        CUASError: if the folder holds something, or the bundle has no weights.
+    """
+    folder, source = Path(output), Path(bundle) if bundle is not None else find_bundle()
+    if folder.exists() and any(folder.iterdir()):
+        raise CUASError(f"{folder}: this folder is not empty; choose another --output.")
+    for needed in ("configs/inference.json", "configs/train.json", "configs/calibrate.json", "models/model.pt"):
+        if not (source / needed).is_file():
+            raise CUASError(f"{source}: there is no {needed}; give a bundle with weights.")
+    target = folder / "model" / "cuas"
+    target.mkdir(parents=True)
+    shutil.copytree(source / "configs", target / "configs")
+    (target / "models").mkdir()
+    for file in (source / "models").glob("model*"):
+        shutil.copy(file, target / "models" / file.name)
+    (folder / "main.py").write_text(_MAIN, encoding="utf-8")
+    return folder

@@ -1,0 +1,99 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which scan to read next, and the scores that decide it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import HTTPException
+from monailabel.interfaces.tasks.scoring import ScoringMethod
+from monailabel.interfaces.tasks.strategy import Strategy
+
+from ..utils import CUASError
+from .datastore import INFO_KEY
+from .model import ServedModel
+from .requests import InferOptions, check_size, sentence
+
+__all__ = ["MostAnomalousFirst", "ScanScoring", "score_image"]
+
+logger = logging.getLogger(__name__)
+
+
+def score_image(model: ServedModel, datastore: Any, image: str) -> dict[str, Any]:
+    """
+    Score of one scan, kept in the info of the image and made anew after a change of weights.
+
+    Returns:
+        "score" and "weights"; or "failed", a sentence, with the weights that it was tried with.
+    """
+    weights = model.network()[1]
+    kept = datastore.get_image_info(image).get(INFO_KEY, {})
+    if kept.get("weights") == weights:
+        return dict(kept)
+    try:
+        path = datastore.get_image_uri(image)
+        check_size(path)
+        finding = model.find(path, InferOptions(rate=float(model.defaults.get("rate", 0.01))))
+        kept = {"score": finding.summary["scan_score"], "weights": weights}
+    except CUASError as error:
+        kept = {"failed": sentence(error, image), "weights": weights}
+    except HTTPException as error:
+        kept = {"failed": str(error.detail), "weights": weights}
+    datastore.update_image_info(image, {INFO_KEY: kept})
+    return dict(kept)
+
+
+class ScanScoring(ScoringMethod):
+    """Score every scan of the datastore that has no score of the weights in use."""
+
+    def __init__(self, model: ServedModel) -> None:
+        super().__init__("Anomaly score of every scan, for the strategy 'most_anomalous'")
+        self.model = model
+
+    def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any]:
+        """Number of scans with a score, and the sentences of those that have none."""
+        found = {image: score_image(self.model, datastore, image) for image in datastore.list_images()}
+        failed = {image: kept["failed"] for image, kept in found.items() if "failed" in kept}
+        return {"scored": len(found) - len(failed), "failed": failed}
+
+
+class MostAnomalousFirst(Strategy):
+    """
+    Offer the unread scan (without a final label) of the highest score.
+
+    Scans without a score are scored first, as long as there is time.
+
+    Args:
+        model: the one that is served.
+        seconds: time for scoring in one request; ``{"seconds": 5}`` in the request changes it.
+        clock: for tests.
+    """
+
+    def __init__(self, model: ServedModel, seconds: float = 20.0, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__("The most anomalous scan that has no final label yet")
+        self.model, self.seconds, self.clock = model, seconds, clock
+
+    def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any] | None:
+        """The image's id and score, and how many unread scans have no score yet; None if there is nothing to read."""
+        unread = sorted(datastore.get_unlabeled_images())
+        weights = self.model.network()[1]
+        end = self.clock() + float(request.get("seconds", self.seconds))
+        scores: dict[str, float] = {}
+        waiting = 0
+        for image in unread:
+            kept = datastore.get_image_info(image).get(INFO_KEY, {})
+            if kept.get("weights") != weights and self.clock() > end and scores:
+                waiting += 1
+                continue
+            kept = score_image(self.model, datastore, image)
+            if "score" in kept:
+                scores[image] = float(kept["score"])
+        if not scores:
+            return None
+        first = max(scores, key=lambda image: scores[image])
+        return {"id": first, "score": scores[first], "not_scored_yet": waiting}

@@ -1,0 +1,172 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What a request may ask, checked before anything is done; every refusal is one sentence with a 4xx status."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import SimpleITK as sitk
+from fastapi import HTTPException
+
+from ..utils import CUASError, ScanError
+
+__all__ = [
+    "MAX_VOXELS",
+    "SUFFIXES",
+    "InferOptions",
+    "check_id",
+    "check_size",
+    "check_tag",
+    "parse_params",
+    "refuse",
+    "sentence",
+    "suffix_of",
+]
+
+SUFFIXES = (".nii.gz", ".nii", ".nrrd")
+"""Formats of scans, labels and answers."""
+
+MAX_VOXELS = 512 * 512 * 512
+"""Voxels of the largest scan that is read; a small file can claim to hold any number."""
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_TAG = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+
+
+def refuse(status: int, text: str) -> HTTPException:
+    """The refusal to raise; ``text`` is what the client is shown."""
+    return HTTPException(status_code=status, detail=text)
+
+
+def sentence(error: CUASError, name: str) -> str:
+    """The error's sentence with ``name`` in place of the path on the server."""
+    return f"{name}: {error.problem}; {error.remedy}." if isinstance(error, ScanError) else str(error)
+
+
+def check_id(image: str) -> str:
+    """
+    Raises:
+        HTTPException: 400 if ``image`` is no plain name: a path, parts of one, or anything but ``A-Z a-z 0-9 . _ -``.
+    """
+    if not isinstance(image, str) or not _ID.fullmatch(image) or ".." in image:
+        raise refuse(400, "An image id is a plain name of letters, digits, '.', '_' and '-', not a path.")
+    return image
+
+
+def check_tag(tag: str) -> str:
+    """
+    Raises:
+        HTTPException: 400 if ``tag``, which names a folder, is no plain word.
+    """
+    if not isinstance(tag, str) or not _TAG.fullmatch(tag):
+        raise refuse(400, "A label tag is a word of small letters, digits, '_' and '-', such as 'final'.")
+    return tag
+
+
+def suffix_of(name: str | None, what: str = "file") -> str:
+    """
+    Raises:
+        HTTPException: 415 if the file is of no known format by its name.
+    """
+    low = (name or "").lower()
+    for suffix in SUFFIXES:
+        if low.endswith(suffix):
+            return suffix
+    raise refuse(415, f"The {what} must be one of {', '.join(SUFFIXES)}, by its name too.")
+
+
+def parse_params(text: str | None) -> dict[str, Any]:
+    """
+    Raises:
+        HTTPException: 400 if the form's ``params`` is no JSON object.
+    """
+    try:
+        params = json.loads(text or "{}")
+    except ValueError:
+        params = None
+    if not isinstance(params, dict):
+        raise refuse(400, 'The field params must be a JSON object, such as {"rate": 0.01}.')
+    return params
+
+
+def _number(params: Mapping[str, Any], name: str, default: float) -> float:
+    try:
+        value = float(params.get(name, default))
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise refuse(400, f"{name} must be a number.")
+    return value
+
+
+@dataclass(frozen=True)
+class InferOptions:
+    """
+    Options of one request.
+
+    Args:
+        rate: rate at which healthy brain voxels may be above the threshold.
+        threshold: anomaly score, in place of ``rate``; 0: from the rate.
+        min_component_ml: smallest component to keep.
+        suffix: format of the answer.
+    """
+
+    rate: float = 0.01
+    threshold: float = 0.0
+    min_component_ml: float = 0.0
+    suffix: str = ".nii.gz"
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any], defaults: Mapping[str, Any]) -> InferOptions:
+        """
+        Read them from a request; what is not known is left to the clients, who send names of their own.
+
+        Raises:
+            HTTPException: 400 if a value makes no sense.
+        """
+        names = ("rate", "threshold", "min_component_ml")
+        rate, threshold, smallest = (_number(params, n, float(defaults.get(n, getattr(cls, n)))) for n in names)
+        if not 0 < rate < 1:
+            raise refuse(400, f"rate must be between 0 and 1, not {rate:g}.")
+        if threshold < 0 or smallest < 0:
+            raise refuse(400, "threshold and min_component_ml must not be negative.")
+        suffix = params.get("result_extension") or cls.suffix
+        if suffix not in SUFFIXES:
+            raise refuse(400, f"result_extension must be one of {', '.join(SUFFIXES)}.")
+        return cls(rate, threshold, smallest, suffix)
+
+    @property
+    def asked_rate(self) -> float:
+        """The healthy rate that the threshold stands for."""
+        return 10**-self.threshold if self.threshold else self.rate
+
+
+def check_size(path: str | Path) -> None:
+    """
+    Look at the header of a scan before it is read.
+
+    Raises:
+        HTTPException: 413 if it claims too many voxels. A header that cannot be read is left to the reader, which says
+            what is wrong.
+    """
+    try:
+        if str(path).lower().endswith((".nii", ".nii.gz")):
+            shape = tuple(nib.load(path).shape)  # type: ignore[attr-defined]
+        else:
+            reader = sitk.ImageFileReader()
+            reader.SetFileName(str(path))
+            reader.ReadImageInformation()
+            shape = reader.GetSize()
+    except Exception:
+        return
+    if math.prod(shape) > MAX_VOXELS:
+        raise refuse(413, f"The scan has {'x'.join(map(str, shape))} voxels; at most {MAX_VOXELS} are read.")

@@ -1,0 +1,325 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The routes: MONAI Label's own where they are safe, and ours where a request could do harm."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import shutil
+import tempfile
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, File, Form, Request, UploadFile
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from monailabel import endpoints as _endpoints
+from monailabel.config import settings
+from monailabel.endpoints import (
+    activelearning,
+    batch_infer,
+    datastore,
+    info,
+    login,
+    logs,
+    model,
+    ohif,
+    proxy,
+    scoring,
+    session,
+    train,
+)
+from monailabel.endpoints.user.auth import RBAC, User
+from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException, MONAILabelException
+from monailabel.interfaces.utils.app import app_instance
+from monailabel.utils.others.generic import get_mime_type
+from requests_toolbelt import MultipartEncoder
+from starlette.background import BackgroundTask
+
+from ..utils import CUASError, user_message
+from . import auth
+from .app import Upload
+from .requests import check_id, check_size, check_tag, parse_params, refuse, sentence, suffix_of
+
+__all__ = ["MAX_UPLOAD_VARIABLE", "app", "create_app"]
+
+logger = logging.getLogger(__name__)
+
+MAX_UPLOAD_VARIABLE = "MONAI_CUAS_MAX_UPLOAD_MB"
+
+# What of MONAI Label's own is kept. Gone are: upload and removal of weights, whole slides, reloading, downloads of the
+# weights, GPU listing, the pages that load scripts from the internet; and what is written anew below.
+_KEPT = {
+    info: {("/info/", "GET")},
+    model: {("/model/info/{model}", "GET")},
+    batch_infer: None,
+    train: None,
+    activelearning: None,
+    scoring: None,
+    datastore: {
+        *(("/datastore/", "GET"), ("/datastore/image", "HEAD"), ("/datastore/image", "GET")),
+        *(("/datastore/image/info", "GET"), ("/datastore/image/info", "PUT"), ("/datastore/image", "DELETE")),
+        *(("/datastore/label", "HEAD"), ("/datastore/label", "GET"), ("/datastore/label", "DELETE")),
+        *(("/datastore/label/info", "GET"), ("/datastore/label/info", "PUT"), ("/datastore/dataset", "GET")),
+    },
+    logs: {("/logs/", "GET")},
+    ohif: None,
+    proxy: None,
+    session: None,
+}
+
+router = APIRouter()
+Reader = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))]
+Annotator = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))]
+
+
+class Output(str, Enum):
+    """What POST /infer gives."""
+
+    image = "image"
+    anomaly = "anomaly"
+    json = "json"
+    all = "all"
+    dicom_seg = "dicom_seg"
+
+
+def _max_bytes() -> int:
+    return int(float(os.environ.get(MAX_UPLOAD_VARIABLE, 512)) * 2**20)
+
+
+def _store(upload: UploadFile, folder: str, what: str) -> Upload:
+    path = Path(folder, f"upload{suffix_of(upload.filename, what)}")
+    with open(path, "wb") as file:
+        shutil.copyfileobj(upload.file, file)
+    return Upload(path)
+
+
+@router.get("/health", include_in_schema=False)
+def health() -> dict[str, str]:
+    """Open to everybody: that the server runs, and nothing else."""
+    return {"status": "ready"}
+
+
+@router.post("/infer/{model}")
+def infer(
+    user: Reader,
+    model: str,
+    image: str = "",
+    session_id: str = "",
+    params: Annotated[str, Form()] = "{}",
+    file: Annotated[UploadFile | None, File()] = None,
+    label: Annotated[UploadFile | None, File()] = None,
+    output: Output | None = None,
+) -> Any:
+    """Mask of one scan, by its id, of a session, or uploaded; see docs/hospital.md."""
+    # Params may not replace what was checked.
+    options = {k: v for k, v in parse_params(params).items() if k not in ("model", "image", "folder", "session")}
+    app = app_instance()
+    folder = tempfile.mkdtemp(prefix="cuas-")
+    try:
+        request = {**options, "model": model, "image": image, "folder": Upload(folder)}
+        if file is not None:
+            request["image"] = _store(file, folder, "scan")
+        elif session_id:
+            found = app.sessions().get_session(session_id) if app.sessions() else None
+            if found is None:
+                raise refuse(404, "There is no such session; it may have expired.")
+            request["image"] = Upload(found.image)
+        elif not image:
+            raise refuse(400, "Name an image, a session, or upload a file.")
+        if output is Output.anomaly:
+            request["anomaly_map"] = True
+        result = app.infer(request)
+        return _answer(app, result, image, options, output, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _answer(app: Any, result: dict[str, Any], image: str, options: Any, output: Output | None, folder: str) -> Any:
+    params = dict(result["params"])
+    anomaly = params.pop("anomaly_file", None)
+    clean = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
+    if output is Output.json:
+        return JSONResponse(params, background=clean)
+    if output is Output.dicom_seg:
+        segment = getattr(app.datastore(), "segmentation", None)
+        if segment is None or not image:
+            raise refuse(400, "DICOM segmentations need a DICOMweb server for --studies and a SeriesInstanceUID.")
+        seg = segment(image, result["file"], options.get("label_info"), folder)
+        return FileResponse(seg, media_type="application/dicom", filename="anomaly_seg.dcm", background=clean)
+    if output in (Output.image, Output.anomaly):
+        path = anomaly if output is Output.anomaly else result["file"]
+        return FileResponse(path, media_type=get_mime_type(path), filename=Path(path).name, background=clean)
+    fields: dict[str, Any] = {"params": (None, json.dumps(params), "application/json")}
+    with open(result["file"], "rb") as mask:
+        fields["image"] = (Path(result["file"]).name, mask.read(), get_mime_type(result["file"]))
+    if anomaly is not None:
+        fields["anomaly"] = (Path(anomaly).name, Path(anomaly).read_bytes(), get_mime_type(anomaly))
+    message = MultipartEncoder(fields=fields)
+    return Response(message.to_string(), media_type=message.content_type, background=clean)
+
+
+@router.put("/datastore/", include_in_schema=False)
+@router.put("/datastore/image")
+def add_image(
+    user: Annotator,
+    file: Annotated[UploadFile, File()],
+    image: str | None = None,
+    params: Annotated[str, Form()] = "{}",
+) -> dict[str, str]:
+    """Add a scan, if the model can use it."""
+    app = app_instance()
+    information = parse_params(params)
+    name = Path(file.filename or "").name
+    image = check_id(image or name[: -len(suffix_of(name, "scan"))])
+    with tempfile.TemporaryDirectory(prefix="cuas-") as folder:
+        path = _store(file, folder, "scan")
+        check_size(path)
+        try:
+            app.model.parts()[0]({"image": str(path)})
+        except CUASError as error:
+            raise refuse(422, sentence(error, "The uploaded scan")) from None
+        return {"image": app.datastore().add_image(image, str(path), {**information, "user": user.username})}
+
+
+@router.put("/datastore/label")
+def save_label(
+    user: Annotator,
+    image: str,
+    label: Annotated[UploadFile, File()],
+    params: Annotated[str, Form()] = "{}",
+    tag: str = "final",
+) -> dict[str, Any]:
+    """Save a reader's label; an empty one says that the scan is normal."""
+    app = app_instance()
+    information = parse_params(params)
+    check_id(image)
+    with tempfile.TemporaryDirectory(prefix="cuas-") as folder:
+        path = _store(label, folder, "label")
+        try:
+            saved = app.datastore().save_label(
+                image, str(path), check_tag(tag or "final"), {**information, "user": user.username}
+            )
+        except CUASError as error:
+            raise refuse(422, sentence(error, "The label")) from None
+    return {"image": image, "label": saved}
+
+
+def _refused(request: Request, error: Exception) -> JSONResponse:
+    """4xx and one sentence for what the request is to blame for, 5xx and one sentence for what it is not."""
+    if isinstance(error, (ImageNotFoundException, LabelNotFoundException)):
+        return JSONResponse({"detail": str(error.msg)}, 404)
+    if isinstance(error, MONAILabelException):
+        return JSONResponse({"detail": str(error.msg)}, 400)
+    if isinstance(error, json.JSONDecodeError):
+        return JSONResponse({"detail": "This is no JSON object."}, 400)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return JSONResponse({"detail": "The server's disk is full; nothing was saved. Tell who runs it."}, 507)
+    message = user_message(error)
+    if message is not None:
+        return JSONResponse({"detail": message}, 422)
+    # Neither the text of an exception nor the request is logged: both can name a patient.
+    where = "".join(traceback.format_tb(error.__traceback__)[-3:])
+    logger.error("%s in a request:\n%s", type(error).__name__, where)
+    return JSONResponse({"detail": f"The server failed ({type(error).__name__}); its log says where."}, 500)
+
+
+class LimitBody:
+    """ASGI layer that ends a request whose body grows beyond the limit, and refuses paths with '..'."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        limit, seen = _max_bytes(), 0
+        refusal = refuse(413, f"The request is larger than {limit // 2**20} MB.")
+        headers = {k.lower(): v for k, v in scope.get("headers", [])}
+        length = headers.get(b"content-length", b"0")
+        if ".." in scope["path"].split("/"):
+            await JSONResponse({"detail": "A path must not hold '..'."}, 400)(scope, receive, send)
+            return
+        if not length.isdigit() or int(length) > limit:
+            await JSONResponse({"detail": refusal.detail}, 413)(scope, receive, send)
+            return
+
+        async def counted() -> Any:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > limit:
+                raise refusal
+            return message
+
+        await self.app(scope, counted, send)
+
+
+class CatchAll:
+    """ASGI layer inside of which no exception gets out: Starlette's own would log its text."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        begun = False
+
+        async def watched(message: Any) -> None:
+            nonlocal begun
+            begun = begun or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except Exception as error:
+            if scope["type"] != "http" or begun:
+                raise
+            await _refused(Request(scope), error)(scope, receive, send)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    instance = app_instance()
+    instance.server_mode(True)
+    instance.on_init_complete()
+    yield
+
+
+def create_app() -> FastAPI:
+    """The ASGI app, for ``--uvicorn_app monai_cuas.label.server:app``."""
+    auth.install()
+    # With tokens asked for, the description of the routes is not open either.
+    described = None if settings.MONAI_LABEL_AUTH_ENABLE else "/openapi.json"
+    made = FastAPI(title="monai_cuas", openapi_url=described, docs_url=None, redoc_url=None, lifespan=_lifespan)
+    made.include_router(router)
+    for module, kept in _KEPT.items():
+        for route in module.router.routes:
+            if kept is None or any((route.path, method) in kept for method in route.methods):
+                made.router.routes.append(route)
+    if settings.MONAI_LABEL_AUTH_ENABLE:
+        made.include_router(login.router)
+    static = Path(_endpoints.__file__).parent / "static"
+    if static.is_dir():
+        made.mount("/static", StaticFiles(directory=static), name="static")
+    for kind in (MONAILabelException, CUASError, OSError, ValueError):
+        made.add_exception_handler(kind, _refused)
+    origins = [str(origin).rstrip("/") for origin in settings.MONAI_LABEL_CORS_ORIGINS or []]
+    if origins:
+        made.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"])
+    made.add_middleware(CatchAll)
+    made.add_middleware(LimitBody)
+    return made
+
+
+app = create_app()

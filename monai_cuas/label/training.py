@@ -1,0 +1,208 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Training on the scans that readers marked as normal; new weights must earn their place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastapi import HTTPException
+from monailabel.interfaces.tasks.train import TrainTask
+
+from ..bundle import run_config
+from ..utils import CUASError, replacing
+from .datastore import is_normal
+from .model import ServedModel
+from .requests import InferOptions, refuse
+
+__all__ = ["PARTS", "TrainOnNormals", "held_out_figures", "not_worse", "split_subjects"]
+
+PARTS: dict[str, tuple[int, float]] = {
+    "training": (4, 0.5),
+    "calibration": (3, 0.2),
+    "validation": (1, 0.1),
+    "test_normal": (3, 0.2),
+}
+"""Smallest number of subjects and share of each list; those of "test_normal" are never trained or calibrated on."""
+
+_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
+
+
+def subject_of(image: str) -> str:
+    """The BIDS subject in an image's id, or the id itself."""
+    found = _SUBJECT.search(image)
+    return found.group() if found else image
+
+
+def split_subjects(subjects: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
+    """
+    Part of each subject; who has one keeps it, so that a scan once held out is so in all later trainings.
+
+    Args:
+        subjects: names.
+        known: parts that were given before.
+
+    Raises:
+        HTTPException: 409 if there are too few subjects.
+    """
+    needed = sum(least for least, _ in PARTS.values())
+    if len(set(subjects)) < needed:
+        raise refuse(
+            409,
+            f"{len(set(subjects))} subjects are marked normal by an empty final label; training needs {needed}.",
+        )
+    parts = {subject: known[subject] for subject in sorted(set(subjects)) if known.get(subject) in PARTS}
+    new = sorted(set(subjects) - parts.keys(), key=lambda s: hashlib.sha256(s.encode()).hexdigest())
+    for subject in new:
+        have = {part: sum(p == part for p in parts.values()) for part in PARTS}
+        wanted = {part: max(least, share * len(set(subjects))) for part, (least, share) in PARTS.items()}
+        parts[subject] = max(PARTS, key=lambda part: (wanted[part] - have[part]) / wanted[part])
+    return parts
+
+
+def held_out_figures(model: ServedModel, network: torch.nn.Module, images: Sequence[str], rate: float) -> dict:
+    """
+    How well weights know normal brains that took no part in their training.
+
+    Args:
+        model: gives preprocessing, inferer and postprocessing.
+        network: with the weights.
+        images: held-out normal scans.
+        rate: healthy rate of the threshold.
+
+    Returns:
+        "realised_rate", share of brain voxels above the threshold of ``rate``, and "unexplained", the variance of the
+        standardised brain that the reconstruction leaves (1: no better than the mean); over all scans.
+    """
+    preprocessing, inferer, postprocessing = model.parts(InferOptions(rate=rate))
+    above = voxels = 0
+    error = spread = 0.0
+    device = next(network.parameters()).device
+    for image in images:
+        item = preprocessing({"image": image})
+        volume = item["image"].as_tensor()[None].to(device)
+        with torch.no_grad():
+            slices = volume[0].permute(3, 0, 1, 2)
+            for batch in slices.split(16):
+                made = network.forward_train(batch)  # type: ignore[operator]
+                brain = (batch > 0).any(dim=1, keepdim=True).expand_as(batch)
+                if brain.any():
+                    wanted = made["image"][brain]
+                    error += float((made["reconstruction"].sigmoid()[brain] - wanted).square().sum())
+                    spread += float((wanted - wanted.mean()).square().sum())
+            item["pred"] = inferer(item["image"][None].to(device), network)[0].cpu()
+        item = postprocessing(item)
+        above += int((item["pred"] > 0).sum())
+        voxels += int((item["brain_mask"] > 0).sum())
+    return {"realised_rate": above / max(voxels, 1), "unexplained": error / max(spread, 1e-12), "scans": len(images)}
+
+
+def not_worse(new: Mapping[str, float], served: Mapping[str, float], rate: float) -> bool:
+    """Whether new weights keep the stated rate, and rebuild normal brains, at least as well as the served ones."""
+
+    def off(figures: Mapping[str, float]) -> float:
+        return abs(math.log10(max(figures["realised_rate"], 1e-6) / rate))
+
+    return off(new) <= off(served) and new["unexplained"] <= served["unexplained"]
+
+
+class TrainOnNormals(TrainTask):
+    """
+    Train, calibrate, and compare on held-out normals; the old weights always stay on disk.
+
+    Args:
+        model: what is served; it is told of new weights that are not worse.
+    """
+
+    def __init__(self, model: ServedModel) -> None:
+        super().__init__("Train on the scans whose final label is empty; new weights must not be worse")
+        self.model = model
+
+    def config(self) -> dict[str, Any]:
+        return {"max_epochs": 5, "pretrained": True}
+
+    def stats(self) -> dict[str, Any]:
+        """Report of the last training that ended."""
+        reports = sorted(self.model.bundle.glob("versions/*/report.json"))
+        return json.loads(reports[-1].read_text(encoding="utf-8")) if reports else {}
+
+    def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any]:
+        """
+        Args:
+            request: "max_epochs"; "pretrained": begin with the weights in use; "config": ids of train.json to override.
+            datastore: of the scans.
+
+        Returns:
+            The report: figures of both weights, and which are served.
+
+        Raises:
+            HTTPException: 409 if there are too few normal scans.
+            CUASError: if training fails; what is served is untouched.
+        """
+        normals = self._normals(datastore)
+        parts = self._split(list(normals))
+        folder = self.model.bundle / "versions" / time.strftime("%Y%m%d-%H%M%S")
+        folder.mkdir(parents=True)
+        lists = {part: [p for s, paths in normals.items() if parts[s] == part for p in paths] for part in PARTS}
+        content = {part: [{"image": path} for path in paths] for part, paths in lists.items()}
+        (folder / "dataset.json").write_text(json.dumps({**content, "test_lesion": []}), encoding="utf-8")
+        self._train(request, folder)
+        return self._judge(folder, lists["test_normal"])
+
+    def _normals(self, datastore: Any) -> dict[str, list[str]]:
+        """Paths of the usable normal scans of each subject."""
+        found: dict[str, list[str]] = {}
+        preprocessing = self.model.parts()[0]
+        for image in sorted(datastore.get_labeled_images()):
+            try:
+                path = datastore.get_image_uri(image)
+                if is_normal(datastore, image):
+                    preprocessing({"image": path})
+                    found.setdefault(subject_of(image), []).append(path)
+            except (CUASError, HTTPException):
+                continue
+        return found
+
+    def _split(self, subjects: Sequence[str]) -> dict[str, str]:
+        file = self.model.bundle / "split.json"
+        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        parts = split_subjects(subjects, known)
+        with replacing(file) as temporary:
+            temporary.write_text(json.dumps({**known, **parts}, indent=1) + "\n", encoding="utf-8")
+        return parts
+
+    def _train(self, request: Mapping[str, Any], folder: Path) -> None:
+        ids = {
+            "epochs": int(request.get("max_epochs", self.config()["max_epochs"])),
+            "dataset_dir": str(folder),
+            "output_dir": str(folder),
+            "cache_dir": str(folder / "cache"),
+            "after_training": ["calibrate"],
+            **(request.get("config") or {}),
+        }
+        if request.get("pretrained", True):
+            load = f"$load_weights(@network_def, {str(self.model.weights())!r})"
+            ids["initialize"] = ["$setup(seed=@seed, output_dir=@output_dir)", load]
+        run_config(self.model.bundle, ["train.json"], ids, workflow_type="train")
+
+    def _judge(self, folder: Path, images: Sequence[str]) -> dict[str, Any]:
+        weights, rate = folder / "model.pt", float(self.model.defaults.get("rate", 0.01))
+        new = held_out_figures(self.model, self.model.load(weights), images, rate)
+        served = held_out_figures(self.model, self.model.network()[0], images, rate)
+        better = not_worse(new, served, rate)
+        before = str(self.model.weights().relative_to(self.model.bundle))
+        report = {"rate": rate, "new": new, "served": served, "served_before": before, "new_is_served": better}
+        with replacing(folder / "report.json") as temporary:
+            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        if better:
+            self.model.serve(weights)
+        return report

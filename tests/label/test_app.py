@@ -1,0 +1,392 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Our own app: good answers, clear refusals, saved labels, the next scan to read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+pytest.importorskip("monailabel", reason="needs monai_cuas[label] (docs/hospital.md)")
+
+from fastapi.testclient import TestClient
+from monailabel.config import settings
+from monailabel.interfaces.utils.app import app_instance, clear_cache
+
+from monai_cuas.cli import main
+from monai_cuas.label import requests as checks
+from monai_cuas.label.server import app
+from monai_cuas.networks.utils import save_weights
+
+from . import scans
+from .conftest import BUNDLE
+from .test_stock import RATE, _command_line, _mask
+
+# A map that is the intensity itself: what is bright must be found, at its place.
+BRIGHT = {"_target_": "monai_cuas.inferers.StandardizedIntensityInferer"}
+
+
+def bright_bundle(folder: Path) -> Path:
+    """The bundle with another method, whose answer is known beforehand."""
+    import torch
+
+    from monai_cuas.networks.nets import AttentionVAE
+
+    shutil.copytree(BUNDLE, folder)
+    config = json.loads((folder / "configs" / "inference.json").read_text())
+    config["map_inferer"] = BRIGHT
+    (folder / "configs" / "inference.json").write_text(json.dumps(config))
+    torch.manual_seed(0)
+    network = AttentionVAE()
+    network.standardize.fit(torch.linspace(0, 10, 11).view(1, 1, 11))
+    network.calibration.set_(torch.linspace(0.0, 1.0, len(network.calibration.rates)))
+    save_weights(network, folder / "models" / "model.pt")
+    return folder
+
+
+def serve(patch, folder: Path, studies: Path, bundle: Path | None = None) -> TestClient:
+    arguments = ["--bundle", str(bundle)] if bundle else []
+    assert main(["label-app", "--output", str(folder / "app"), *arguments]) == 0
+    patch.setattr(settings, "MONAI_LABEL_APP_DIR", str(folder / "app"))
+    patch.setattr(settings, "MONAI_LABEL_STUDIES", str(studies))
+    patch.setattr(settings, "MONAI_LABEL_APP_CONF", {})
+    patch.setenv("TMPDIR", str(folder))
+    clear_cache()
+    return TestClient(app, raise_server_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("studies")
+    scans.save(folder / "lesion.nii.gz", scans.brain())
+    scans.save(folder / "healthy.nii.gz", scans.brain(1, with_spot=False))
+    scans.save(folder / "square.nii.gz", np.ones((20, 20, 20), np.int16))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, studies):
+    folder = tmp_path_factory.mktemp("own")
+    with pytest.MonkeyPatch.context() as patch, serve(patch, folder, studies) as client:
+        yield client
+
+
+@pytest.fixture
+def bright(tmp_path, monkeypatch):
+    """A server of its own, whose mask must be the bright spot; function, as tests write into it."""
+    studies = tmp_path / "studies"
+    studies.mkdir()
+    scans.save(studies / "lesion.nii.gz", scans.brain())
+    scans.save(studies / "healthy.nii.gz", scans.brain(1, with_spot=False))
+    with serve(monkeypatch, tmp_path, studies, bright_bundle(tmp_path / "bundle")) as client:
+        yield client
+
+
+def infer(client: TestClient, image: str = "", output: str = "image", files=None, **params):
+    form = {"params": json.dumps(params)}
+    return client.post(f"/infer/cuas?image={image}&output={output}", data=form, files=files)
+
+
+def volume(answer, folder: Path, suffix: str = ".nii.gz") -> np.ndarray:
+    assert answer.status_code == 200, answer.text
+    path = folder / f"answer{suffix}"
+    path.write_bytes(answer.content)
+    return np.asarray(nib.load(path).dataobj) if suffix != ".nrrd" else sitk.GetArrayFromImage(sitk.ReadImage(path)).T
+
+
+def refused(answer, status: int) -> str:
+    assert answer.status_code == status, answer.text
+    (key,) = answer.json()
+    text = answer.json()[key]
+    assert key == "detail"
+    assert text.endswith(".")
+    assert text.count("\n") == 0
+    assert "Traceback" not in text
+    assert "/tmp" not in text
+    return text
+
+
+def test_info(server):
+    info = server.get("/info/").json()
+    assert list(info["models"]) == ["cuas"]
+    assert info["models"]["cuas"]["labels"] == {"anomaly": 1}
+    assert info["models"]["cuas"]["config"]["rate"] == 0.01
+    assert info["models"]["cuas"]["dimension"] == 3
+    assert "most_anomalous" in info["strategies"]
+    assert "scan_score" in info["scoring"]
+    assert server.get("/health").json() == {"status": "ready"}
+
+
+@pytest.mark.parametrize("options", [{}, {"rate": RATE}, {"rate": RATE, "min_component_ml": 20.0}])
+def test_mask_and_map_are_those_of_the_command_line(server, studies, tmp_path, options):
+    expected = _command_line(studies / "lesion.nii.gz", tmp_path / "out", **options)
+    np.testing.assert_array_equal(volume(infer(server, "lesion", **options), tmp_path), expected)
+    anomaly = volume(infer(server, "lesion", "anomaly", **options), tmp_path)
+    np.testing.assert_array_equal(anomaly, _mask(next((tmp_path / "out").glob("*_anomaly.nii.gz"))))
+    assert anomaly.dtype == np.float32
+    header = nib.load(tmp_path / "answer.nii.gz").affine
+    np.testing.assert_allclose(header, scans.oblique_affine(), atol=1e-4)
+
+
+def test_everything_in_one_answer(server, tmp_path):
+    from requests_toolbelt import MultipartDecoder
+
+    answer = infer(server, "lesion", "all", rate=RATE, anomaly_map=True, result_extension=".nrrd")
+    parts = MultipartDecoder(answer.content, answer.headers["content-type"]).parts
+    names = [part.headers[b"Content-Disposition"].split(b'name="')[1].split(b'"')[0].decode() for part in parts]
+    assert names == ["params", "image", "anomaly"]
+    params = json.loads(parts[0].text)
+    assert params["label_names"] == {"anomaly": 1}
+    assert params["scan_score"] > 0
+    assert params["threshold_rate"] == RATE
+    mask, anomaly = tmp_path / "mask.nrrd", tmp_path / "anomaly.nrrd"
+    mask.write_bytes(parts[1].content)
+    anomaly.write_bytes(parts[2].content)
+    mask, anomaly = (sitk.ReadImage(str(path)) for path in (mask, anomaly))
+    assert mask.GetPixelID() == sitk.sitkUInt8
+    marked, score = sitk.GetArrayFromImage(mask), sitk.GetArrayFromImage(anomaly)
+    assert 0 < marked.sum() < marked.size
+    np.testing.assert_array_equal(marked > 0, score > np.float32(-np.log10(RATE)))
+    millilitres = marked.sum() * np.prod(mask.GetSpacing()) / 1000
+    assert params["lesion_volume_ml"] == pytest.approx(millilitres, abs=1e-3)
+    assert json.loads(infer(server, "lesion", "json", rate=RATE).content)["scan_score"] == params["scan_score"]
+
+
+def test_the_bright_spot_is_found_on_its_side(bright, tmp_path):
+    threshold = 1.9
+    for suffix in (".nii.gz", ".nrrd"):
+        answer = infer(bright, "lesion", threshold=threshold, result_extension=suffix)
+        found = volume(answer, tmp_path, suffix) > 0
+        spot = scans.spot()
+        assert 2 * (found & spot).sum() / (found.sum() + spot.sum()) > 0.8
+        assert not (found & spot[::-1]).any()
+    scan, mask = nib.load(tmp_path / "studies" / "lesion.nii.gz"), sitk.ReadImage(tmp_path / "answer.nrrd")
+    np.testing.assert_allclose(np.array(mask.GetOrigin()) * (-1, -1, 1), scan.affine[:3, 3], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("image", "status"),
+    [
+        ("nobody", 404),
+        ("/etc/hostname", 400),
+        ("..%2Fstudies%2Flesion", 400),
+        ("..", 400),
+        ("lesion%00", 400),
+        ("", 400),
+        ("square", 422),
+    ],
+)
+def test_images_that_are_refused(server, image, status):
+    refused(infer(server, image), status)
+
+
+def test_absolute_path_of_a_scan_and_hidden_ways_to_name_one(server, studies, tmp_path):
+    outside = scans.save(tmp_path / "secret.nii.gz", scans.brain(2))
+    refused(infer(server, str(outside)), 400)
+    # the form cannot replace what was checked
+    form = {"params": json.dumps({"image": str(outside), "folder": str(tmp_path), "model": "cuas"})}
+    refused(server.post("/infer/cuas?image=nobody&output=image", data=form), 404)
+    refused(infer(server, "lesion", save_label=True, label_tag="../../x"), 400)
+    refused(server.get("/datastore/image", params={"image": str(outside)}), 400)
+    refused(server.get("/datastore/label", params={"label": "lesion", "tag": "../../../etc"}), 400)
+    (studies / "linked.nii.gz").symlink_to(outside)
+    app_instance().datastore().refresh()
+    refused(infer(server, "linked"), 403)
+    (studies / "linked.nii.gz").unlink()
+    app_instance().datastore().refresh()
+
+
+@pytest.mark.parametrize(
+    "params",
+    ['{"rate": 0}', '{"rate": "many"}', '{"rate": 2}', '{"threshold": -1}', '{"threshold": NaN}', "[1]", "{", '"x"']
+    + ['{"min_component_ml": null}', '{"result_extension": "/../../x"}', '{"result_extension": ".exe"}'],
+)
+def test_params_that_are_refused(server, params):
+    refused(server.post("/infer/cuas?image=lesion&output=image", data={"params": params}), 400)
+
+
+def test_rate_beyond_the_calibration_and_unknown_model(server):
+    assert "not supported by the calibration" in refused(infer(server, "lesion", rate=1e-9), 422)
+    refused(server.post("/infer/spleen?image=lesion"), 404)
+    refused(server.post("/activelearning/oldest", json={}), 404)
+
+
+def _upload(path: Path, name: str | None = None):
+    return {"file": (name or path.name, path.read_bytes())}
+
+
+def test_uploads_that_are_refused(server, tmp_path, monkeypatch):
+    good = scans.save(tmp_path / "good.nii.gz", scans.brain())
+    cut = tmp_path / "cut.nii.gz"
+    cut.write_bytes(good.read_bytes()[:2000])
+    text = tmp_path / "text.nii.gz"
+    text.write_text("not a scan")
+    square = scans.save(tmp_path / "square.nii.gz", np.ones((20, 20, 20), np.int16))
+    for path in (cut, text, square):
+        assert refused(infer(server, files=_upload(path)), 422).startswith("The uploaded scan: ")
+        refused(server.put("/datastore/image?image=new", files=_upload(path)), 422)
+    refused(infer(server, files=_upload(good, "good.dcm.exe")), 415)
+    refused(server.put("/datastore/image?image=../x", files=_upload(good)), 400)
+    refused(server.put("/datastore/?image=../x", files=_upload(good)), 400)
+    refused(server.put("/datastore/image?image=lesion", files=_upload(good)), 409)
+    monkeypatch.setattr(checks, "MAX_VOXELS", 1000)
+    refused(infer(server, files=_upload(good)), 413)
+    monkeypatch.setenv("MONAI_CUAS_MAX_UPLOAD_MB", "0.005")
+    refused(infer(server, files=_upload(good)), 413)
+    assert "new" not in server.get("/datastore/?output=all").json()["objects"]
+    assert not list(tmp_path.parent.glob("**/x.nii.gz"))
+
+
+def test_body_of_unknown_length_is_cut_off(server, monkeypatch):
+    monkeypatch.setenv("MONAI_CUAS_MAX_UPLOAD_MB", "0.01")
+    kind = {"content-type": "multipart/form-data; boundary=b"}
+    answer = server.post("/infer/cuas", content=(b"-" * 4096 for _ in range(10)), headers=kind)
+    assert answer.status_code == 413
+
+
+def test_upload_is_stored_and_read(bright, tmp_path):
+    path = scans.save(tmp_path / "later.nii.gz", scans.brain(5))
+    assert bright.put("/datastore/image", files=_upload(path)).json() == {"image": "later"}
+    np.testing.assert_array_equal(
+        volume(infer(bright, "later", threshold=1.9), tmp_path),
+        volume(infer(bright, files=_upload(path), threshold=1.9), tmp_path),
+    )
+    assert bright.get("/datastore/image?image=later").content == path.read_bytes()
+
+
+def test_routes_that_are_not_there(server):
+    for method, path in (("PUT", "/model/cuas"), ("DELETE", "/model/cuas"), ("POST", "/reload"), ("GET", "/docs")):
+        assert server.request(method, path).status_code in (404, 405)
+    assert server.post("/infer/wsi/cuas?image=lesion", json={}).status_code in (404, 405, 422)
+    archive = {"files": ("x.zip", b"PK")}
+    refused(server.put("/session/?uncompress=true", files=archive), 415)
+
+
+def test_session_of_one_scan(server, studies, tmp_path):
+    with open(studies / "lesion.nii.gz", "rb") as file:
+        made = server.put("/session/", files={"files": ("lesion.nii.gz", file)}).json()
+    form = {"params": json.dumps({"rate": RATE})}
+    answer = server.post(f"/infer/cuas?session_id={made['session_id']}&output=image", data=form)
+    np.testing.assert_array_equal(volume(answer, tmp_path), volume(infer(server, "lesion", rate=RATE), tmp_path))
+    refused(server.post("/infer/cuas?session_id=../..", data=form), 400)
+    refused(server.post("/infer/cuas?session_id=00000000-0000-0000-0000-000000000000", data=form), 404)
+
+
+def test_healthy_scan_gives_an_empty_mask_and_a_saved_label(bright, tmp_path):
+    answer = infer(bright, "healthy", threshold=2.6)
+    assert not volume(answer, tmp_path).any()
+    assert infer(bright, "healthy", "json", threshold=2.6).json()["nothing_found"] is True
+    path = tmp_path / "empty.nii.gz"
+    path.write_bytes(answer.content)
+    for _ in range(2):
+        saved = bright.put("/datastore/label?image=healthy&tag=final", files={"label": (path.name, path.read_bytes())})
+        assert saved.json() == {"image": "healthy", "label": "healthy"}
+    back = bright.get("/datastore/label?label=healthy&tag=final")
+    assert not volume(back, tmp_path).any()
+    # saved by the server itself
+    kept = infer(bright, "healthy", "json", threshold=2.6, save_label=True)
+    assert kept.status_code == 200
+    assert bright.get("/datastore/").json()["label_tags"] == {"final": 1, "original": 1}
+
+
+def test_labels_that_are_refused(server, tmp_path):
+    good = np.zeros(scans.SHAPE, np.uint8)
+    moved = scans.oblique_affine()
+    moved[0, 3] += 5
+    for name, array, affine in (
+        ("moved", good, moved),
+        ("small", good[:-1], None),
+        ("negative", good.astype(np.int16) - 1, None),
+        ("float", good.astype(np.float32) + 0.5, None),
+    ):
+        path = scans.save(tmp_path / f"{name}.nii.gz", array, affine)
+        refused(server.put("/datastore/label?image=lesion", files={"label": (path.name, path.read_bytes())}), 422)
+    refused(server.put("/datastore/label?image=nobody", files={"label": ("a.nii.gz", path.read_bytes())}), 404)
+    refused(server.put("/datastore/label?image=lesion&tag=..", files={"label": ("a.nii.gz", path.read_bytes())}), 400)
+    assert server.get("/datastore/").json()["label_tags"].get("final", 0) == 0
+
+
+def test_full_disk_says_so(bright, tmp_path, monkeypatch):
+    import errno
+
+    from monai_cuas.label import datastore
+
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    label = volume(infer(bright, "lesion", threshold=1.9), tmp_path)
+    path = scans.save(tmp_path / "label.nii.gz", label)
+    before = bright.get("/datastore/?output=all").json()
+    monkeypatch.setattr(datastore.shutil, "copyfile", full)
+    answer = bright.put("/datastore/label?image=lesion", files={"label": (path.name, path.read_bytes())})
+    assert "disk is full" in refused(answer, 507)
+    assert bright.get("/datastore/?output=all").json() == before
+
+
+def test_next_scan_is_the_most_anomalous_unread_one(bright, tmp_path):
+    scans.save(tmp_path / "studies" / "square.nii.gz", np.ones((20, 20, 20), np.int16))
+    app_instance().datastore().refresh()
+    first = bright.post("/activelearning/most_anomalous", json={}).json()
+    assert first["id"] == "lesion"
+    scores = {k: infer(bright, k, "json", threshold=1.9).json()["scan_score"] for k in ("lesion", "healthy")}
+    assert first["score"] == scores["lesion"] > scores["healthy"]
+    label = scans.save(tmp_path / "label.nii.gz", np.zeros(scans.SHAPE, np.uint8))
+    bright.put("/datastore/label?image=lesion", files={"label": (label.name, label.read_bytes())})
+    assert bright.post("/activelearning/most_anomalous", json={}).json()["id"] == "healthy"
+    bright.put("/datastore/label?image=healthy", files={"label": (label.name, label.read_bytes())})
+    # what cannot be used is not offered
+    assert bright.post("/activelearning/random", json={}).json() == {}
+    scored = bright.post("/scoring/scan_score?run_sync=true", json={}).json()
+    assert scored["scored"] == 2
+    assert list(scored["failed"]) == ["square"]
+
+
+def test_batch_goes_on_after_a_bad_scan(bright, tmp_path):
+    scans.save(tmp_path / "studies" / "square.nii.gz", np.ones((20, 20, 20), np.int16))
+    app_instance().datastore().refresh()
+    done = bright.post("/batch/infer/cuas?run_sync=true", json={"threshold": 1.9}).json()
+    assert set(done) == {"lesion", "healthy", "square"}
+    assert "error" in done["square"]
+    assert done["lesion"]["params"]["lesion_volume_ml"] > 1
+    assert bright.get("/datastore/").json()["label_tags"] == {"original": 2}
+
+
+def test_weights_that_do_not_fit_are_not_served(tmp_path, monkeypatch):
+    import torch
+
+    from monai_cuas.label.model import ServedModel
+    from monai_cuas.utils import CUASError
+
+    bundle = bright_bundle(tmp_path / "bundle")
+    torch.save({"weights": torch.load(bundle / "models" / "model.pt")}, bundle / "models" / "model.pt")
+    with pytest.raises(CUASError, match="state dict"):
+        ServedModel(bundle)
+
+
+def test_nothing_stays_in_the_temporary_folder(bright, tmp_path):
+    import tempfile
+
+    tempfile.tempdir = None
+    assert tempfile.gettempdir() == str(tmp_path)
+    for output in ("image", "json", "all", "anomaly"):
+        assert infer(bright, "lesion", output, threshold=1.9).status_code == 200
+    refused(infer(bright, "nobody"), 404)
+    refused(infer(bright, files={"file": ("a.nii.gz", b"x")}), 422)
+    assert not list(tmp_path.glob("cuas-*"))
+    tempfile.tempdir = None
+
+
+def test_no_name_in_the_log(bright, caplog):
+    caplog.set_level(0)
+    infer(bright, "lesion", threshold=1.9)
+    infer(bright, "nobody")
+    infer(bright, files={"file": ("DOE_JOHN.nii.gz", b"x")})
+    ours = [r.getMessage() for r in caplog.records if r.name.startswith(("monailabel", "monai_cuas"))]
+    assert not any(word in text for text in ours for word in ("lesion.nii", "nobody", "DOE"))
