@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from .evidence import EvidenceInferer
 from .inferer import (
     CalibratedInferer,
     HistogramEqualizationInferer,
@@ -14,6 +15,7 @@ from .inferer import (
 
 __all__ = [
     "CalibratedInferer",
+    "EvidenceInferer",
     "HistogramEqualizationInferer",
     "StandardizedIntensityInferer",
     "TrainingOutputInferer",

@@ -9,6 +9,7 @@ from .constrained_vae import ConstrainedVAELoss
 from .context import ContextELBOLoss
 from .elbo import ELBOLoss
 from .gradcon import GradConLoss
+from .synthetic_anomaly import SyntheticAnomalyLoss
 
 __all__ = [
     "AdversarialVAELoss",
@@ -22,6 +23,7 @@ __all__ = [
     "ExtendedLogBarrier",
     "GeneratorLoss",
     "GradConLoss",
+    "SyntheticAnomalyLoss",
     "attention_entropy",
     "gradient_penalty",
 ]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from .anomaly_unet import AnomalyUNet
 from .attention_vae import AttentionVAE
 from .bayesian import BayesianVAE
 from .context import ContextEncodingVAE, ContextVAE
@@ -12,6 +13,7 @@ from .residual import ResidualAE, ResidualVAE
 from .restoration import RestorationVAE
 
 __all__ = [
+    "AnomalyUNet",
     "AttentionVAE",
     "BayesianVAE",
     "ContextEncodingVAE",

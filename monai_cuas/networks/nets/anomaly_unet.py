@@ -1,0 +1,184 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""A U-Net that learns on healthy slices to find and to undo synthetic anomalies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from monai.networks.nets import BasicUNet
+from torch import nn
+from torch.nn import functional as F
+
+from ...utils import CUASError
+from ..layers import DEFAULT_RATES, LandmarkStandardization, ScoreCalibration, mean_activation_map
+
+__all__ = ["AnomalyUNet"]
+
+EVIDENCE = ("segmentation", "restoration", "both")
+
+
+class AnomalyUNet(nn.Module):
+    """
+    MONAI's BasicUNet with two answers for each pixel: was it altered, and what was it before.
+
+    Input are slices in foreground-quantile coordinates; the network itself maps them to reference intensities. In
+    training it alters them (``anomaly``), so the data are the same normal slices as for :class:`AttentionVAE`, and so
+    are the modes: in evaluation mode ``forward`` gives the raw anomaly map (N, 1, H, W), in training mode the
+    dictionary of :meth:`forward_train`. The encoder's attention map is there for the same constraints
+    (``AttentionEntropyLoss``).
+
+    Args:
+        in_channels: image channels C.
+        image_size: side of the square slices; kept with the weights so that a mistaken one is noticed.
+        features: BasicUNet's six numbers of features; the first and the last are at full resolution.
+        windows: also give the network each pixel's difference from the mean of the brain around it, in windows of these
+            sides in pixels; without, small networks need far longer to see contrast.
+        place: also give the network each pixel's place in the slice.
+        mirror: also give the network the slice mirrored left to right.
+        attention_stage: encoder stage (0 to 4) whose mean activation is the attention map.
+        evidence: what the map is made of: "segmentation" (logit that a pixel was altered), "restoration" (absolute
+            difference from the restored slice) or "both" (their sum, the difference times 10).
+        anomaly: alters a slice: (image, mask, donor) to (altered, label), a MONAI random transform such as
+            ``RandSyntheticAnomaly``; needed for training only.
+        variation: changes a slice in a healthy way before that: (image, mask) to image, such as
+            ``RandHealthyVariation``; None: none.
+        calibration_rates: healthy rates of the calibration.
+
+    Raises:
+        ValueError: if an argument is not one of the above.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        image_size: int = 96,
+        features: Sequence[int] = (16, 16, 32, 64, 128, 16),
+        windows: Sequence[int] = (5, 15),
+        place: bool = False,
+        mirror: bool = False,
+        attention_stage: int = 0,
+        evidence: str = "segmentation",
+        anomaly: Callable | None = None,
+        variation: Callable | None = None,
+        calibration_rates: Sequence[float] = DEFAULT_RATES,
+    ) -> None:
+        super().__init__()
+        if evidence not in EVIDENCE:
+            raise ValueError(f"evidence must be one of {', '.join(EVIDENCE)}, got {evidence}.")
+        if not 0 <= attention_stage <= 4:
+            raise ValueError(f"attention_stage must be 0 to 4, got {attention_stage}.")
+        if any(w < 3 or w % 2 == 0 for w in windows):
+            raise ValueError(f"windows must be odd and at least 3, got {tuple(windows)}.")
+        self.in_channels, self.place, self.mirror, self.windows = in_channels, place, mirror, list(windows)
+        self.attention_stage, self.evidence = attention_stage, evidence
+        self.anomaly, self.variation = anomaly, variation
+        self.register_buffer("image_size", torch.tensor([image_size, image_size]))
+        self.standardize = LandmarkStandardization(in_channels)
+        self.calibration = ScoreCalibration(calibration_rates)
+        inputs = in_channels * (1 + len(windows) + (1 if mirror else 0)) + 1 + (2 if place else 0)
+        self.unet = BasicUNet(
+            2, inputs, 1 + in_channels, features=features, act="relu", norm="batch", upsample="nontrainable"
+        ).to(memory_format=torch.channels_last)  # a fifth faster on CPUs
+
+    def _inputs(self, image: torch.Tensor) -> torch.Tensor:
+        # centred by about the mean and the spread inside the brain, so that the first layers see the contrast of tissue
+        # and not the brain's outline
+        inside = (image > 0).to(image.dtype)
+        centred = (image - 0.4) / 0.12 * inside
+        parts = [centred, inside[:, :1]]
+        for window in self.windows:
+            pad = window // 2
+            total = F.avg_pool2d(centred, window, stride=1, padding=pad)
+            part = F.avg_pool2d(inside, window, stride=1, padding=pad)
+            parts.append((centred - total / part.clamp(min=1e-3)) * inside)
+        if self.mirror:
+            parts.append(centred.flip(2))
+        if self.place:
+            n, _, h, w = image.shape
+            rows = torch.linspace(-1.0, 1.0, h, device=image.device, dtype=image.dtype)
+            columns = torch.linspace(-1.0, 1.0, w, device=image.device, dtype=image.dtype)
+            parts.append(rows.view(1, 1, h, 1).expand(n, 1, h, w))
+            parts.append(columns.view(1, 1, 1, w).expand(n, 1, h, w))
+        return torch.cat(parts, dim=1)
+
+    def _answers(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logit (N, 1, H, W), restored slice (N, C, H, W), features of the attention stage."""
+        e0 = self.unet.conv_0(self._inputs(image))
+        e1 = self.unet.down_1(e0)
+        e2 = self.unet.down_2(e1)
+        e3 = self.unet.down_3(e2)
+        e4 = self.unet.down_4(e3)
+        x = self.unet.upcat_4(e4, e3)
+        x = self.unet.upcat_3(x, e2)
+        x = self.unet.upcat_2(x, e1)
+        out = self.unet.final_conv(self.unet.upcat_1(x, e0))
+        return out[:, :1], image + out[:, 1:], [e0, e1, e2, e3, e4][self.attention_stage]
+
+    def forward(self, x: torch.Tensor):
+        """
+        Args:
+            x: slices in foreground-quantile coordinates, (N, C, H, W), background 0.
+
+        Returns:
+            The map (N, 1, H, W) in evaluation mode, the dictionary of :meth:`forward_train` in training mode.
+        """
+        if not torch.jit.is_scripting() and self.training:
+            return self.forward_train(x)
+        image = self.standardize(x)
+        logit, restoration, _ = self._answers(image)
+        difference = 10.0 * (image - restoration).abs().amax(dim=1, keepdim=True)
+        if self.evidence == "restoration":
+            return difference
+        if self.evidence == "both":
+            return logit + difference
+        return logit
+
+    @torch.jit.unused
+    def forward_train(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """
+        Alter the slices and answer; in evaluation mode with the same anomalies at each call, for the validation loss.
+
+        Args:
+            x: healthy slices in foreground-quantile coordinates, (N, C, H, W).
+
+        Returns:
+            "image" (healthy, standardised), "altered", "label" (N, 1, H, W), "logit" (N, 1, H, W), "restoration" and
+            "attention" (N, 1, H, W).
+
+        Raises:
+            CUASError: if the network was made without ``anomaly``.
+        """
+        with torch.no_grad():
+            image, altered, label = self._altered(self.standardize(x), (x > 0).any(dim=1, keepdim=True))
+        logit, restoration, features = self._answers(altered)
+        attention = F.interpolate(
+            mean_activation_map(features), size=x.shape[-2:], mode="bilinear", align_corners=False
+        )
+        return {
+            "image": image,
+            "altered": altered,
+            "label": label,
+            "logit": logit,
+            "restoration": restoration,
+            "attention": attention,
+        }
+
+    @torch.jit.unused
+    def _altered(self, image: torch.Tensor, brain: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        if self.anomaly is None:
+            raise CUASError("The network needs the config's network_def#anomaly for training, and it has none.")
+        # PyTorch's state is the one that a resumed run restores, so the transforms' states are drawn from it
+        seed = int(torch.randint(2**31 - 1, (1,))) if self.training else 0
+        for number, transform in enumerate((self.anomaly, self.variation)):
+            if hasattr(transform, "set_random_state"):
+                transform.set_random_state(seed=(seed + number) % (2**32))
+        healthy, inside = image.cpu(), brain.cpu()
+        if self.training and self.variation is not None:
+            healthy = torch.stack([self.variation(s, m) for s, m in zip(healthy, inside)])
+        # the neighbour in the batch, which is another slice of another subject as a rule
+        pairs = [self.anomaly(s, m, d) for s, m, d in zip(healthy, inside, healthy.roll(1, dims=0))]
+        altered, label = (torch.stack(list(parts)) for parts in zip(*pairs))
+        return healthy.to(image), altered.to(image), label.to(image)
