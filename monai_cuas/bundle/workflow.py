@@ -37,7 +37,10 @@ def run_config(
     """
     paths = [os.path.join(bundle_root, "configs", name) for name in files]
     overrides = {"bundle_root": os.fspath(bundle_root), **(settings or {})}
-    workflow = ConfigWorkflow(config_file=paths, workflow_type=workflow_type, logging_file=False, **overrides)
+    # the file that the outer run has read already: without one MONAI warns
+    logging_file: str | bool = os.path.join(bundle_root, "configs", "logging.conf")
+    logging_file = os.path.isfile(logging_file) and logging_file
+    workflow = ConfigWorkflow(config_file=paths, workflow_type=workflow_type, logging_file=logging_file, **overrides)
     workflow.initialize()
     workflow.run()
     workflow.finalize()

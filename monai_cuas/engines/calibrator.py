@@ -227,6 +227,7 @@ def calibrate(
             report["unsupported_rates"],
         )
     if output_json is not None:
+        logger.info("Thresholds set on %d normal scans: %s", report["n_scans"], output_json)
         with replacing(output_json) as temporary:
             Path(temporary).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report

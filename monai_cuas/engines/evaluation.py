@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,8 @@ from .scoring import score_scans
 from .truth import ScanTruth, axial_axis, read_truth
 
 __all__ = ["baselines", "evaluate", "size_bin"]
+
+logger = logging.getLogger(__name__)
 
 _COLUMNS = (
     "auroc",
@@ -289,6 +292,7 @@ def evaluate(
     }
     _write(Path(output_dir), report)
     _draw(Path(output_dir), gathered, panel, rate)
+    logger.info("\n%s\nBy kind and size, and pictures: %s", _table(report, ["all lesions"]), Path(output_dir))
     return report
 
 
@@ -319,14 +323,14 @@ def _cell(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
-def _table(report: dict[str, Any]) -> str:
+def _table(report: dict[str, Any], groups: Sequence[str] | None = None) -> str:
+    """Markdown of some groups, all by default."""
     columns = (*_COLUMNS, *_ORACLE)
     lines = [
         f"Threshold: {report['rate']:.2%} of healthy brain voxels. Columns named oracle choose their threshold on the",
         "test scans themselves. All methods share grid, brain mask, inverse, smoothing and calibration scans.",
     ]
-    groups = list(dict.fromkeys(g for m in report["methods"].values() for g in m["groups"]))
-    for group in groups:
+    for group in groups or list(dict.fromkeys(g for m in report["methods"].values() for g in m["groups"])):
         lines += [
             "",
             f"## {group}",

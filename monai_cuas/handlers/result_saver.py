@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 import os
 import time
@@ -25,6 +26,8 @@ from ..utils import PICTURE_SUFFIXES, CUASError, replacing, require_writable
 from ..visualize.overlay import draw_overlay
 
 __all__ = ["AnomalyResultSaver", "save_nifti", "update_csv"]
+
+logger = logging.getLogger(__name__)
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".dcm", *PICTURE_SUFFIXES)
 
@@ -125,12 +128,17 @@ class AnomalyResultSaver:
         """Register on an evaluator, after its postprocessing."""
         engine.add_event_handler(Events.STARTED, self.started)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        engine.add_event_handler(Events.COMPLETED, self.completed)
 
     def started(self, engine: Engine) -> None:
         """Refuse a folder that cannot be written before any work is done."""
         require_writable(self.output_dir)
         self._written.clear()
         self._clock = time.perf_counter()
+
+    def completed(self, engine: Engine) -> None:
+        """Say where the results are."""
+        logger.info("Maps, masks and results.csv of %d scans: %s", len(self._written), self.output_dir)
 
     def __call__(self, engine: Engine) -> None:
         """Write the scans of the iteration that just ended."""
