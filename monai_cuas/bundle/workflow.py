@@ -59,9 +59,10 @@ def write_settings(path: str | os.PathLike, settings: Mapping[str, Any]) -> None
 
 
 def scan_inputs(entries: Sequence[Mapping[str, Any]]) -> list[Any]:
-    """What a data list's entries are as ``input`` of the inference config: paths, or paths with their channels."""
-    keys = ("image", "image_channels")
-    return [{k: entry[k] for k in keys} if "image_channels" in entry else entry["image"] for entry in entries]
+    """Entries of a data list as ``input`` of the inference config: paths, or more if channels or masks are named."""
+    keys = ("image", "image_channels", "brain_mask_file")
+    chosen = [{k: entry[k] for k in keys if k in entry} for entry in entries]
+    return [entry if len(entry) > 1 else entry["image"] for entry in chosen]
 
 
 def _leave_process_group() -> None:

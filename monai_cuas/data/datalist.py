@@ -165,7 +165,9 @@ def load_datalist(path: str | os.PathLike, key: str, allow_empty: bool = False) 
             return []
         raise CUASError(f"{path}: the list '{key}' is missing or empty; it has {', '.join(content) or 'nothing'}.")
     loaded = load_decathlon_datalist(str(path), is_segmentation=True, data_list_key=key)
+    for entry in loaded:
+        if "brain_mask_file" in entry:
+            entry["brain_mask_file"] = os.path.join(os.path.dirname(os.path.abspath(path)), entry["brain_mask_file"])
     # MONAI turns every string that happens to name a file into a path, such as the subject "patient07"
-    return [
-        {**entry, **{k: item[k] for k in ("image", "label") if k in item}} for entry, item in zip(content[key], loaded)
-    ]
+    paths = ("image", "label", "brain_mask_file")
+    return [{**entry, **{k: item[k] for k in paths if k in item}} for entry, item in zip(content[key], loaded)]

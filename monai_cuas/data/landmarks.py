@@ -38,10 +38,9 @@ def collect_landmarks(
         CUASError: if no scan can be used.
     """
     found, failed = [], []
-    key = preprocessing.key
     for entry in tqdm(datalist, desc="intensity landmarks", disable=not progress, leave=False):
         try:
-            found.append(preprocessing.landmarks({k: entry[k] for k in (key, f"{key}_channels") if k in entry}))
+            found.append(preprocessing.landmarks(entry))
         except Exception as error:
             sentence = user_message(error)
             if sentence is None:

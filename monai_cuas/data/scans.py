@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from monai.utils import ensure_tuple
 
-from ..utils import PICTURE_SUFFIXES, CUASError, ScanError
+from ..utils import PICTURE_SUFFIXES, CUASError, ScanError, is_brain_mask
 from .dicom.header import is_dicom
 from .dicom.index import find_series, is_series_path, split_series_path
 
@@ -37,13 +37,14 @@ def scan_datalist(
     List the scans under one or several paths.
 
     A file is a scan whatever its name. A folder is searched with its subfolders for NIfTI, NRRD and MetaImage files
-    whose name matches ``pattern``, and for DICOM series, wherever their files lie; hidden files are skipped. What is
-    DICOM and no scan, such as a localiser, is left out and logged with the reason.
+    whose name matches ``pattern`` and is not that of a brain mask (``X_brain_mask``), and for DICOM series, wherever
+    their files lie; hidden files are skipped. What is DICOM and no scan, such as a localiser, is left out and logged
+    with the reason.
 
     Args:
         path: file, folder, DICOM series as ``FOLDER::SeriesInstanceUID``, or list of them; a list inside the list is
             one scan, whose sequences are the channels, and a dictionary ``{"image": path, "image_channels": [0]}`` one
-            scan of which some channels are taken.
+            scan of which some channels are taken; "brain_mask_file" in it names the brain mask.
         pattern: shell pattern for the names of files found in folders, such as ``"*FLAIR*"``; for DICOM, whose file
             names tell nothing, of the SeriesDescription.
         dicom_where: shell patterns by DICOM keyword, such as ``{"SeriesDescription": "*FLAIR*", "Modality": "MR"}``.
@@ -62,7 +63,7 @@ def scan_datalist(
     found: list[_Scan] = []
     for given in [path] if isinstance(path, dict) else ensure_tuple(path):
         if isinstance(given, dict):
-            found.append(_scan(_expanded(given["image"]))._replace(channels=tuple(given["image_channels"])))
+            found.append(_described(given))
             continue
         if isinstance(given, (list, tuple)) and given:
             # The first names the scan; what is missing is said when it is read, so that the others go on.
@@ -79,14 +80,26 @@ class _Scan(NamedTuple):
     name: str
     long_name: str
     channels: tuple[int, ...] | None = None
+    brain_mask: str | None = None
 
     def entry(self, name: str) -> dict[str, Any]:
-        chosen = {"image_channels": list(self.channels)} if self.channels is not None else {}
-        return {"image": self.image[0] if len(self.image) == 1 else list(self.image), "name": name, **chosen}
+        entry: dict[str, Any] = {"image": self.image[0] if len(self.image) == 1 else list(self.image), "name": name}
+        if self.channels is not None:
+            entry["image_channels"] = list(self.channels)
+        if self.brain_mask is not None:
+            entry["brain_mask_file"] = self.brain_mask
+        return entry
 
 
 def _expanded(path: str | os.PathLike) -> str:
     return str(Path(path).expanduser())
+
+
+def _described(given: Mapping[str, Any]) -> _Scan:
+    files = tuple(_expanded(p) for p in ensure_tuple(given["image"]))
+    channels = tuple(given["image_channels"]) if "image_channels" in given else None
+    mask = _expanded(given["brain_mask_file"]) if given.get("brain_mask_file") else None
+    return _scan(files[0])._replace(image=files, channels=channels, brain_mask=mask)
 
 
 def _scan(file: str, root: Path | None = None) -> _Scan:
@@ -121,7 +134,8 @@ def _files(root: Path, pattern: str, planar: bool) -> tuple[list[Path], list[Pat
     for folder, subfolders, files in os.walk(root):
         subfolders[:] = sorted(s for s in subfolders if not s.startswith("."))
         visible = sorted(f for f in files if not f.startswith("."))
-        volumes += [Path(folder, f) for f in visible if f.lower().endswith(suffixes) and fnmatch.fnmatch(f, pattern)]
+        wanted = [f for f in visible if fnmatch.fnmatch(f, pattern) and not is_brain_mask(f)]
+        volumes += [Path(folder, f) for f in wanted if f.lower().endswith(suffixes)]
         others = [] if planar else [Path(folder, f) for f in visible if not f.lower().endswith(suffixes)]
         dicom_files += [file for file in others if is_dicom(file)]
     return sorted(volumes), dicom_files

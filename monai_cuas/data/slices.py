@@ -22,6 +22,7 @@ from monai.transforms import Compose, Transform
 from monai.utils import ensure_tuple
 from tqdm import tqdm
 
+from ..transforms import BRAIN_MASK_FILE, BrainVolumed
 from ..utils import CUASError, user_message
 
 __all__ = ["SliceDataset"]
@@ -59,8 +60,7 @@ class _Volume(Transform):
         self.parameters = {"version": 1, "image": image_key, "label": label_key, "preprocessing": described}
 
     def __call__(self, item: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-        keys = (self.image_key, f"{self.image_key}_channels", self.label_key)
-        data = self.preprocessing({k: item[k] for k in keys if k in item})
+        data = self.preprocessing({k: v for k, v in item.items() if k != "stamp"})
         mask = data["slice_mask"] > 0
         out = {
             "image": _plain(data[self.image_key]).to(torch.float16),
@@ -185,12 +185,11 @@ class SliceDataset(Dataset):
     def _open_caches(self, cache_dir: Path, label_key: str) -> None:
         items = []
         for entry in self.data:
-            keys = [k for k in (self._image_key, label_key) if k in entry]
+            inputs = self._inputs(entry, label_key)
+            keys = [k for k in (self._image_key, label_key, BRAIN_MASK_FILE) if k in inputs]
             # Paths as strings only, and the stamp beside them: the hash of this dictionary is the cache's key.
-            item = {k: [os.fspath(p) for p in ensure_tuple(entry[k])] for k in keys}
-            channels = f"{self._image_key}_channels"
-            item.update({channels: list(entry[channels])} if channels in entry else {})
-            items.append({**item, "stamp": [_stamp(entry[k]) for k in keys]})
+            paths = {k: [os.fspath(p) for p in ensure_tuple(inputs[k])] for k in keys}
+            items.append({**inputs, **paths, "stamp": [_stamp(inputs[k]) for k in keys]})
         volume = _Volume(self.transform, self._image_key, label_key)
         try:
             self._volumes = PersistentDataset(
@@ -204,6 +203,13 @@ class SliceDataset(Dataset):
             self._slices = PersistentDataset([], self._slicer, cache_dir / "slices", hash_func=_cache_key)
         except OSError as error:
             raise CUASError(f"{cache_dir}: the cache folder cannot be written; choose another cache_dir.") from error
+
+    def _inputs(self, entry: Mapping[str, Any], label_key: str) -> dict[str, Any]:
+        """What of an entry the preprocessing reads."""
+        label = {label_key: entry[label_key]} if label_key in entry else {}
+        if isinstance(self.transform, BrainVolumed):
+            return {**self.transform.inputs(entry), **label}
+        return {**{k: entry[k] for k in (self._image_key, f"{self._image_key}_channels") if k in entry}, **label}
 
     def _first_pass(self, progress: bool) -> list[tuple[int, int]]:
         """Preprocess what is not cached; returns (scan, slice) of the eligible slices."""

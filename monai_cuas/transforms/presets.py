@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,12 +25,14 @@ from monai.transforms import (
     Resized,
     ThresholdIntensityd,
 )
+from monai.utils import ensure_tuple
 
-from ..utils import CUASError
-from .intensity import DEFAULT_LEVELS, ForegroundQuantileScale, ForegroundQuantileScaled
-from .io import BrainMaskd, LoadScand, ValidateScand
+from ..utils import CUASError, brain_mask_beside
+from .brain import BRAIN_MASK_FILE, EXTRACTIONS, brain_mask_step
+from .intensity import DEFAULT_LEVELS, ForegroundQuantileScale, ForegroundQuantileScaled, N4BiasCorrectiond
+from .io import LoadScand, ValidateScand
 from .post import MaskAnomalyd, ThresholdAnomalyd
-from .spatial import PadToPhysicalSquared
+from .spatial import AlignPosed, PadToPhysicalSquared
 
 __all__ = ["AnomalyPostprocessing", "BrainVolumed"]
 
@@ -38,10 +41,11 @@ _RAS_LABELS = (("L", "R"), ("P", "A"), ("I", "S"))
 
 class BrainVolumed(Compose):
     """
-    From a skull-stripped scan on disk to the network's grid: axial slices along the last axis, in quantile coordinates.
+    From a scan on disk to the network's grid: axial slices along the last axis, in quantile coordinates.
 
-    Load, check, brain mask, optional intensity window, foreground quantile coordinates, RAS, crop to the brain, pad to
-    a square in millimetres, resize in plane. Every spatial step is inverted by :class:`monai.transforms.Invertd`.
+    Load, check, brain mask, optional bias correction and intensity window, foreground quantile coordinates, RAS,
+    optional turn into a reference's pose, crop to the brain, pad to a square in millimetres, resize in plane. Every
+    spatial step is inverted by :class:`monai.transforms.Invertd`.
 
     Output: ``keys`` (C, S, S, Z) float32, at least 0.001 in the brain up to interpolation, 0 outside; "brain_mask"
     (1, X, Y, Z) uint8 on the scan's own grid; with ``slice_mask`` also "slice_mask" (1, S, S, Z) on the network's.
@@ -61,6 +65,13 @@ class BrainVolumed(Compose):
             "gantry_tilt"; they are refused otherwise.
         planar: for pictures (PNG, JPEG, TIFF): volumes of one slice, of which all is foreground unless it was cut out.
 
+        brain_extraction: "none": the scan is skull-stripped, its foreground is the brain; "given": the mask is a file,
+            named by the item's "brain_mask_file" or lying beside the scan as ``X_brain_mask.nii.gz``; "hd-bet": MR
+            with skull; "head-ct": CT with skull.
+        mask_cache: folder where masks are kept that take long to find; None: they are found each time.
+        bias_correction: N4 inside the brain, for MR.
+        registration: "icbm152" or a brain mask's file whose pose the brain takes; None: it stays as it lies.
+
     Raises:
         ValueError: if an argument makes no sense. Calling it raises a ScanError for a scan that cannot be used.
     """
@@ -79,6 +90,10 @@ class BrainVolumed(Compose):
         in_channels: int | None = None,
         dicom_accept: Sequence[str] = (),
         planar: bool = False,
+        brain_extraction: str = "none",
+        mask_cache: str | os.PathLike | None = None,
+        bias_correction: bool = False,
+        registration: str | None = None,
     ) -> None:
         key = keys if isinstance(keys, str) else (keys[0] if len(keys) == 1 else None)
         if key is None:
@@ -87,7 +102,13 @@ class BrainVolumed(Compose):
             raise ValueError(f"image_size must be at least 8, got {image_size}.")
         if window is not None and (len(window) != 2 or not window[0] < window[1]):
             raise ValueError(f"window must be [low, high] with low < high, got {window}.")
+        if brain_extraction not in EXTRACTIONS:
+            raise ValueError(f"brain_extraction must be one of {', '.join(EXTRACTIONS)}, got {brain_extraction!r}.")
+        if planar and (brain_extraction in ("hd-bet", "head-ct") or registration or bias_correction):
+            raise ValueError("brain extraction, bias correction and registration are for volumes, not for pictures.")
         self.key = key
+        # Where masks are kept does not change them: this is no part of the parameters that caches compare.
+        self.mask_cache = None if mask_cache is None else os.fspath(mask_cache)
         self.parameters: dict[str, Any] = {
             "keys": key,
             "image_size": int(image_size),
@@ -101,6 +122,9 @@ class BrainVolumed(Compose):
             "in_channels": None if in_channels is None else int(in_channels),
             "dicom_accept": [str(what) for what in dicom_accept],
             "planar": bool(planar),
+            "brain_extraction": brain_extraction,
+            "bias_correction": bool(bias_correction),
+            "registration": registration,
         }
         reading = self._reading_steps()
         self._n_reading = len(reading)
@@ -115,10 +139,18 @@ class BrainVolumed(Compose):
                 allow_missing_keys=p["label_key"] is not None,
                 dicom_accept=p["dicom_accept"],
             ),
-            ValidateScand(key, p["allow_unstripped"], p["label_key"], p["in_channels"], planar=p["planar"]),
+            ValidateScand(
+                key,
+                p["allow_unstripped"] or p["brain_extraction"] != "none",
+                p["label_key"],
+                p["in_channels"],
+                planar=p["planar"],
+            ),
             # The mask comes before the window, which may clip tissue to the value of the background.
-            BrainMaskd(key, planar=p["planar"]),
+            brain_mask_step(p["brain_extraction"], key, self.mask_cache, p["planar"]),
         ]
+        if p["bias_correction"]:
+            steps.append(N4BiasCorrectiond(key, "brain_mask"))
         if p["window"] is not None:
             low, high = p["window"]
             steps.append(ThresholdIntensityd(key, threshold=low, above=True, cval=low))
@@ -132,6 +164,11 @@ class BrainVolumed(Compose):
             ForegroundQuantileScaled(key, "brain_mask", p["levels"]),
             CopyItemsd("brain_mask", names="slice_mask"),
             Orientationd(keys, axcodes="RAS", labels=_RAS_LABELS, allow_missing_keys=True),
+        ]
+        if p["registration"] is not None:
+            modes = ["bilinear"] + ["nearest"] * (len(keys) - 1)
+            steps.append(AlignPosed(keys, "slice_mask", p["registration"], modes, allow_missing_keys=True))
+        steps += [
             CropForegroundd(
                 keys,
                 source_key="slice_mask",
@@ -170,6 +207,17 @@ class BrainVolumed(Compose):
                 raise
             raise cause from None
 
+    def inputs(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a data list's entry, what tells which image and which brain mask are read; a mask beside it is named."""
+        chosen = {k: item[k] for k in (self.key, f"{self.key}_channels", BRAIN_MASK_FILE) if k in item}
+        if self.parameters["brain_extraction"] != "given":
+            chosen.pop(BRAIN_MASK_FILE, None)
+        elif BRAIN_MASK_FILE not in chosen:
+            first = ensure_tuple(item[self.key])[0]
+            beside = brain_mask_beside(first) if isinstance(first, (str, os.PathLike)) else None
+            chosen.update({BRAIN_MASK_FILE: beside} if beside is not None else {})
+        return chosen
+
     def landmarks(self, item: Mapping[str, Any]) -> torch.Tensor:
         """
         Raw foreground quantiles of one scan, for fitting the network's landmark standardisation.
@@ -180,12 +228,12 @@ class BrainVolumed(Compose):
         Returns:
             (C, K), in the scan's units (clipped to the window, if there is one).
         """
-        data = self(dict(item), end=self._n_reading)
+        data = self(self.inputs(item), end=self._n_reading)
         return ForegroundQuantileScale(self.parameters["levels"]).quantiles(data[self.key], data["brain_mask"])
 
     def with_parameters(self, **changes: Any) -> BrainVolumed:
         """A new instance with some arguments changed."""
-        return BrainVolumed(**{**self.parameters, **changes})
+        return BrainVolumed(**{**self.parameters, "mask_cache": self.mask_cache, **changes})
 
     def for_slices(self, label_key: str = "label") -> BrainVolumed:
         """The same preprocessing with mask and label on the network's grid, as the training slices need them."""

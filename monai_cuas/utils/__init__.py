@@ -4,6 +4,23 @@
 from __future__ import annotations
 
 from .errors import CUASError, ScanError, user_message
-from .files import PICTURE_SUFFIXES, replacing, require_writable
+from .files import (
+    BRAIN_MASK_SUFFIX,
+    PICTURE_SUFFIXES,
+    brain_mask_beside,
+    is_brain_mask,
+    replacing,
+    require_writable,
+)
 
-__all__ = ["PICTURE_SUFFIXES", "CUASError", "ScanError", "replacing", "require_writable", "user_message"]
+__all__ = [
+    "BRAIN_MASK_SUFFIX",
+    "PICTURE_SUFFIXES",
+    "CUASError",
+    "ScanError",
+    "brain_mask_beside",
+    "is_brain_mask",
+    "replacing",
+    "require_writable",
+    "user_message",
+]

@@ -1,7 +1,7 @@
 # Copyright (c) monai_cuas contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Files that are either whole or absent."""
+"""Files that are either whole or absent, and what their names mean."""
 
 from __future__ import annotations
 
@@ -13,9 +13,19 @@ from pathlib import Path
 
 from .errors import CUASError
 
-__all__ = ["PICTURE_SUFFIXES", "replacing", "require_writable"]
+__all__ = [
+    "BRAIN_MASK_SUFFIX",
+    "PICTURE_SUFFIXES",
+    "brain_mask_beside",
+    "is_brain_mask",
+    "replacing",
+    "require_writable",
+]
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+BRAIN_MASK_SUFFIX = "_brain_mask"
+
+_VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
 @contextmanager
@@ -54,3 +64,18 @@ def require_writable(folder: str | os.PathLike) -> str:
             f"{path}: cannot write to this folder ({error.strerror}); choose another one with --output_dir."
         ) from error
     return path
+
+
+def _scan_stem(path: str) -> str:
+    return next((path[: -len(s)] for s in _VOLUME_SUFFIXES if path.lower().endswith(s)), path.rstrip("/\\"))
+
+
+def is_brain_mask(path: str | os.PathLike) -> bool:
+    """True for the name of a brain mask that lies beside its scan, which is no scan itself."""
+    return _scan_stem(os.fspath(path)).lower().endswith(BRAIN_MASK_SUFFIX)
+
+
+def brain_mask_beside(scan: str | os.PathLike) -> str | None:
+    """The brain mask beside a scan, ``X_brain_mask.nii.gz`` (or another format) for ``X.nii.gz``; None if absent."""
+    stem = _scan_stem(os.fspath(scan)) + BRAIN_MASK_SUFFIX
+    return next((stem + s for s in _VOLUME_SUFFIXES if os.path.isfile(stem + s)), None)

@@ -17,7 +17,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from monai_cuas.data.dicom import is_series_path
-from monai_cuas.utils import PICTURE_SUFFIXES, CUASError
+from monai_cuas.utils import PICTURE_SUFFIXES, CUASError, is_brain_mask
 
 __all__ = ["NIFTI_SUFFIXES", "ReadReport", "ScanEntry", "check_label", "check_scan", "find_scan"]
 __all__ += [
@@ -146,6 +146,8 @@ def subfolders(folder: Path) -> list[Path]:
 def walk_files(folder: Path, report: ReadReport | None = None) -> list[Path]:
     """All visible files below ``folder`` in natural order; links are followed, each real folder once.
 
+    Brain masks that lie beside their scans (``X_brain_mask``) are left out.
+
     Args:
         folder: where to begin.
         report: broken links are noted here.
@@ -161,7 +163,7 @@ def walk_files(folder: Path, report: ReadReport | None = None) -> list[Path]:
         folders[:] = sorted((f for f in folders if not f.startswith(".")), key=natural_key)
         for name in sorted(names, key=natural_key):
             path = Path(root, name)
-            if name.startswith(".") or name in ("Thumbs.db", "desktop.ini"):
+            if name.startswith(".") or name in ("Thumbs.db", "desktop.ini") or is_brain_mask(name):
                 continue
             if path.is_file():
                 found.append(path)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from .array import DEFAULT_LEVELS, ForegroundQuantileScale, foreground_quantiles
+from .bias import N4BiasCorrection, N4BiasCorrectionD, N4BiasCorrectiond, N4BiasCorrectionDict
 from .dictionary import ForegroundQuantileScaleD, ForegroundQuantileScaled, ForegroundQuantileScaleDict
 
 __all__ = [
@@ -14,5 +15,9 @@ __all__ = [
     "ForegroundQuantileScaleD",
     "ForegroundQuantileScaleDict",
     "ForegroundQuantileScaled",
+    "N4BiasCorrection",
+    "N4BiasCorrectionD",
+    "N4BiasCorrectionDict",
+    "N4BiasCorrectiond",
     "foreground_quantiles",
 ]

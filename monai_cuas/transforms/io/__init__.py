@@ -18,7 +18,7 @@ from .dictionary import (
     ValidateScanDict,
 )
 from .reader import SimpleITKReader
-from .sequences import stack_sequences
+from .sequences import same_grid, stack_sequences
 
 __all__ = [
     "BrainMask",
@@ -35,5 +35,6 @@ __all__ = [
     "ValidateScand",
     "background_value",
     "foreground",
+    "same_grid",
     "stack_sequences",
 ]

@@ -33,7 +33,10 @@ _MAX_AXIAL_AREA_MM2 = 26000.0
 _MAX_SIDE_CONTACT = 0.15
 _MAX_SATURATED = 0.05
 _MIN_VALUES = 8
-_STRIP = "skull-strip it first (for example with HD-BET or SynthStrip) or, if it is brain only, set allow_unstripped"
+_STRIP = (
+    "set brain_extraction to hd-bet (MR) or head-ct (CT), or to given if you have brain masks; if it is brain only, "
+    "set allow_unstripped"
+)
 
 
 def _border(volume: np.ndarray) -> np.ndarray:

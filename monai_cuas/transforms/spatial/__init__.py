@@ -7,5 +7,17 @@ from __future__ import annotations
 
 from .array import PadToPhysicalSquare
 from .dictionary import PadToPhysicalSquareD, PadToPhysicalSquared, PadToPhysicalSquareDict
+from .registration import ICBM152, AlignPoseD, AlignPosed, AlignPoseDict, pose_rotation, reference_mask
 
-__all__ = ["PadToPhysicalSquare", "PadToPhysicalSquareD", "PadToPhysicalSquareDict", "PadToPhysicalSquared"]
+__all__ = [
+    "ICBM152",
+    "AlignPoseD",
+    "AlignPoseDict",
+    "AlignPosed",
+    "pose_rotation",
+    "reference_mask",
+    "PadToPhysicalSquare",
+    "PadToPhysicalSquareD",
+    "PadToPhysicalSquareDict",
+    "PadToPhysicalSquared",
+]

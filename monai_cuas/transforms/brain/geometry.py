@@ -1,0 +1,47 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Arrays turned to RAS for the work and back, and sets of voxels."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+from monai.config.type_definitions import NdarrayOrTensor
+from monai.data import MetaTensor
+from monai.transforms.utils import get_largest_connected_component_mask
+from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+
+__all__ = ["affine_of", "from_ras", "largest_component", "to_ras"]
+
+
+def affine_of(img: NdarrayOrTensor) -> np.ndarray:
+    """Voxel to world matrix (4, 4) of an image (C, X, Y, Z); the identity if it has none."""
+    return np.asarray(img.affine, dtype=float) if isinstance(img, MetaTensor) else np.eye(4)
+
+
+def to_ras(volume: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Flip and swap axes until they run right, anterior, superior as nearly as may be.
+
+    Args:
+        volume: (X, Y, Z).
+        affine: (4, 4).
+
+    Returns:
+        The volume, and its voxel size in mm (3,) in the new order of axes.
+    """
+    turn = ornt_transform(io_orientation(affine), axcodes2ornt("RAS"))
+    turned = affine @ nib.orientations.inv_ornt_aff(turn, volume.shape)
+    return np.ascontiguousarray(apply_orientation(volume, turn)), nib.affines.voxel_sizes(turned)
+
+
+def from_ras(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Undo :func:`to_ras`; ``affine`` is the one that was given to it."""
+    turn = ornt_transform(axcodes2ornt("RAS"), io_orientation(affine))
+    return np.ascontiguousarray(apply_orientation(volume, turn))
+
+
+def largest_component(mask: np.ndarray) -> np.ndarray:
+    """The largest connected component (corners touch) of a boolean array; nothing of an empty one."""
+    return np.asarray(get_largest_connected_component_mask(mask, connectivity=mask.ndim), dtype=bool)
