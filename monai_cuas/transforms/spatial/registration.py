@@ -141,7 +141,7 @@ class AlignPosed(MapTransform, InvertibleTransform):
         super().__init__(keys, allow_missing_keys)
         self.mask_key, self.reference = mask_key, reference
         self.mode = [mode] * len(self.keys) if isinstance(mode, str) else list(mode)
-        self.resample = SpatialResample(padding_mode="zeros", dtype=torch.float64)
+        self.resample = SpatialResample(padding_mode="zeros", dtype=np.float64)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
