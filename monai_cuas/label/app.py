@@ -101,7 +101,9 @@ class CUASApp(MONAILabelApp):
         studies: str = self.studies  # type: ignore[has-type]
         if studies.startswith(("http://", "https://")):
             self.studies = studies.rstrip("/").strip()
-            return self.init_remote_datastore()
+            from .dicomweb import connect
+
+            return connect(self.studies)
         return CheckedDatastore(studies, settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD)
 
     def _load_sessions(self, load: bool = False) -> Any:

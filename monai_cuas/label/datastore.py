@@ -69,6 +69,9 @@ class CheckedDatastore(LocalDatastore):
             raise refuse(404, f"There is no image '{image_id}'; GET /datastore/?output=all lists them.")
         return known
 
+    def _check(self, image_id: str, label: str) -> None:
+        check_label(label, self.get_image_uri(image_id))
+
     def get_image_uri(self, image_id: str) -> str:
         """
         Raises:
@@ -109,7 +112,7 @@ class CheckedDatastore(LocalDatastore):
         """
         known = self._known(image_id)
         suffix = suffix_of(label_filename, "label")
-        check_label(label_filename, self.get_image_uri(image_id))
+        self._check(image_id, label_filename)
         folder = Path(self._datastore.label_path(check_tag(label_tag)))
         with FileLock(self._lock_file):
             folder.mkdir(parents=True, exist_ok=True)

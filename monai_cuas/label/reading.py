@@ -44,7 +44,9 @@ def score_image(model: ServedModel, datastore: Any, image: str) -> dict[str, Any
         kept = {"failed": sentence(error, image), "weights": weights}
     except HTTPException as error:
         kept = {"failed": str(error.detail), "weights": weights}
-    datastore.update_image_info(image, {INFO_KEY: kept})
+    # A series that could not even be fetched has no place for it.
+    if image in datastore.json()["objects"]:
+        datastore.update_image_info(image, {INFO_KEY: kept})
     return dict(kept)
 
 

@@ -1,0 +1,302 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+A PACS by DICOMweb in place of a folder: scans by SeriesInstanceUID, labels as DICOM segmentations.
+
+Series are fetched into a cache, read by this package's own reader (irregular ones are refused), and segmentations are
+written by highdicom, so that an empty mask is a valid one. MONAI Label's own datastore would keep the PatientID, list
+studies of two hours ago, and fail on an empty mask.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import requests
+from dicomweb_client.session_utils import create_session_from_user_pass
+from monailabel.config import settings
+from monailabel.datastore.dicom import DICOMwebClientX
+from monailabel.datastore.local import DataModel, ImageLabelModel
+from monailabel.interfaces.datastore import DefaultLabelTag
+
+from .. import __version__
+from ..data.dicom import DicomSeries, SegmentationTerms, find_series, make_segmentation, read_series
+from ..data.dicom.header import has_highdicom, has_pydicom, pydicom
+from ..handlers.result_saver import save_nifti
+from ..utils import CUASError, ScanError
+from .datastore import CheckedDatastore
+from .files import read_label
+from .requests import refuse, sentence
+
+__all__ = ["CheckedDicomWeb", "connect"]
+
+_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
+_LISTED_SECONDS = 5.0
+# A series that is refused may still be on its way into the PACS.
+_UNUSABLE_SECONDS = 300.0
+_REVIEWED = "Anomaly segmentation, by a reader"
+
+
+def connect(url: str) -> CheckedDicomWeb:
+    """
+    The datastore of a DICOMweb server, with MONAI Label's settings for user, password, prefixes, filter and cache.
+
+    Raises:
+        CUASError: if pydicom 3 and highdicom are not installed.
+    """
+    if not (has_pydicom and has_highdicom):
+        raise CUASError("DICOMweb needs pydicom 3 and highdicom; pip install 'monai_cuas[dicom]'.")
+    user = settings.MONAI_LABEL_DICOMWEB_USERNAME or settings.MONAI_LABEL_DATASTORE_USERNAME
+    password = settings.MONAI_LABEL_DICOMWEB_PASSWORD or settings.MONAI_LABEL_DATASTORE_PASSWORD
+    client = DICOMwebClientX(
+        url=url,
+        session=create_session_from_user_pass(user, password) if user and password else None,
+        qido_url_prefix=settings.MONAI_LABEL_QIDO_PREFIX,
+        wado_url_prefix=settings.MONAI_LABEL_WADO_PREFIX,
+        stow_url_prefix=settings.MONAI_LABEL_STOW_PREFIX,
+    )
+    cache = settings.MONAI_LABEL_DICOMWEB_CACHE_PATH or settings.MONAI_LABEL_DATASTORE_CACHE_PATH
+    root = Path(cache or Path.home() / ".cache" / "monailabel" / "dicom")
+    folder = root / hashlib.sha256(url.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    # What lies there belongs to patients.
+    folder.chmod(0o700)
+    return CheckedDicomWeb(client, settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER, folder)
+
+
+def _text(item: dict[str, Any], tag: str) -> str:
+    value = item.get(tag, {}).get("Value") or [""]
+    return str(value[0])
+
+
+class CheckedDicomWeb(CheckedDatastore):
+    """
+    Series of a DICOMweb server; what was fetched and labelled is kept in a folder.
+
+    Args:
+        client: of the server.
+        search_filter: keywords and values of QIDO-RS, such as ``{"Modality": "MR"}``; other series are not found.
+        folder: cache; deleting it loses no label of a reader, as these are in the PACS.
+    """
+
+    def __init__(self, client: Any, search_filter: dict[str, Any], folder: str | os.PathLike) -> None:
+        self._client, self._filter = client, dict(search_filter)
+        self._fetching = threading.RLock()
+        self._found: dict[str, tuple[float, list[dict[str, Any]]]] = {}
+        self._referenced: dict[str, str] = {}
+        self._unusable: dict[str, tuple[float, str]] = {}
+        super().__init__(os.fspath(folder), auto_reload=False)
+
+    def name(self) -> str:
+        return str(self._client.base_url)
+
+    def _search(self, **filters: str) -> list[dict[str, Any]]:
+        try:
+            return list(self._client.search_for_series(search_filters=filters))
+        except (requests.RequestException, OSError):
+            raise refuse(502, "The DICOMweb server does not answer; nothing was done.") from None
+
+    def _listed(self, **filters: str) -> list[dict[str, Any]]:
+        """A search that is repeated every few seconds at most."""
+        key = repr(sorted(filters.items()))
+        if key not in self._found or time.monotonic() - self._found[key][0] > _LISTED_SECONDS:
+            self._found[key] = (time.monotonic(), self._search(**filters))
+        return self._found[key][1]
+
+    def list_images(self) -> list[str]:
+        return sorted({_text(series, "0020000E") for series in self._listed(**self._filter)})
+
+    def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        """Series that have a segmentation by a reader in the PACS."""
+        listed = set(self.list_images())
+        return sorted(listed & {self._reference(series) for series in self._segmentations()})
+
+    def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        return sorted(set(self.list_images()) - set(self.get_labeled_images()))
+
+    def _segmentations(self) -> list[dict[str, Any]]:
+        return self._listed(Modality="SEG")
+
+    def _reference(self, series: dict[str, Any]) -> str:
+        """The SeriesInstanceUID that a reader's segmentation refers to; of other segmentations nothing."""
+        uid = _text(series, "0020000E")
+        if uid not in self._referenced:
+            (header, *_) = self._client.retrieve_series_metadata(_text(series, "0020000D"), uid)
+            referred = header.get("00081115", {}).get("Value") or [{}]
+            reviewed = _text(header, "0008103E") == _REVIEWED
+            self._referenced[uid] = _text(referred[0], "0020000E") if reviewed else ""
+        return self._referenced[uid]
+
+    def _known(self, image_id: str) -> Any:
+        """The entry of a series, fetched if it is not in the cache yet."""
+        if not isinstance(image_id, str) or not _UID.fullmatch(image_id) or len(image_id) > 64:
+            raise refuse(400, "An image id is a SeriesInstanceUID: numbers with points between them.")
+        known = self._datastore.objects.get(image_id)
+        return known if known is not None else self._fetch(image_id)
+
+    def get_image_info(self, image_id: str) -> dict[str, Any]:
+        """What is known of a series without fetching it."""
+        return super().get_image_info(image_id) if image_id in self._datastore.objects else {}
+
+    def _fetch(self, uid: str) -> Any:
+        with self._fetching:
+            if uid in self._datastore.objects:
+                return self._datastore.objects[uid]
+            tried, problem = self._unusable.get(uid, (0.0, ""))
+            if problem and time.monotonic() - tried < _UNUSABLE_SECONDS:
+                raise refuse(422, problem)
+            found = [
+                s for s in self._search(**{**self._filter, "SeriesInstanceUID": uid}) if _text(s, "0020000E") == uid
+            ]
+            if not found:
+                raise refuse(404, f"There is no series {uid} of {self._filter} in the PACS.")
+            study = _text(found[0], "0020000D")
+            folder = self._folder(uid)
+            partly = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
+            try:
+                self._download(study, uid, partly)
+                shutil.rmtree(folder, ignore_errors=True)
+                partly.rename(folder)
+            finally:
+                shutil.rmtree(partly, ignore_errors=True)
+            try:
+                volume = read_series(self._series(uid))
+            except CUASError as error:
+                self._unusable[uid] = (time.monotonic(), sentence(error, f"Series {uid}"))
+                raise refuse(422, self._unusable[uid][1]) from None
+            save_nifti(Path(self._datastore.image_path(), f"{uid}.nii.gz"), volume.array, volume.affine, np.float32)
+            # No tag of the patient: this is shown to clients.
+            info = {
+                "StudyInstanceUID": study,
+                "SeriesInstanceUID": uid,
+                "ts": int(time.time()),
+                "name": f"{uid}.nii.gz",
+            }
+            self._datastore.objects[uid] = ImageLabelModel(image=DataModel(info=info, ext=".nii.gz"))
+            self._update_datastore_file()
+            return self._datastore.objects[uid]
+
+    def _folder(self, uid: str) -> Path:
+        folder = Path(self._datastore.image_path(), "dicom")
+        folder.mkdir(exist_ok=True)
+        return folder / uid
+
+    def _download(self, study: str, uid: str, folder: Path) -> None:
+        try:
+            for number, instance in enumerate(self._client.retrieve_series(study, uid)):
+                instance.save_as(folder / f"{number:05d}.dcm", enforce_file_format=True)
+        except requests.RequestException:
+            raise refuse(502, "The DICOMweb server stopped answering while the series was fetched.") from None
+
+    def _series(self, uid: str) -> DicomSeries:
+        index = find_series(self._folder(uid), min_slices=2)
+        found = [series for series in index.series if series.uid == uid]
+        if not found:
+            raise ScanError(uid, "it is no volume (a localiser, a report or single images)", "choose another series")
+        return found[0]
+
+    def segmentation(self, image: str, label: str, label_info: Any, folder: str, reviewed: bool = False) -> str:
+        """
+        Write a mask as a DICOM segmentation; an empty one has a frame for each image too.
+
+        Args:
+            image: SeriesInstanceUID.
+            label: mask on the series' grid.
+            label_info: MONAI Label's ``[{"name": ...}]``, from which the segment gets its name; may be None.
+            folder: where the file goes.
+            reviewed: whether a reader made it.
+
+        Returns:
+            The file.
+
+        Raises:
+            HTTPException: 422 if it cannot refer to the images.
+        """
+        self._known(image)
+        array, affine = read_label(label)
+        name = label_info[0].get("name") if isinstance(label_info, list) and label_info else None
+        terms = SegmentationTerms(
+            label=str(name or "Anomaly"),
+            series_number=991 if reviewed else 990,
+            series_description=_REVIEWED if reviewed else SegmentationTerms.series_description,
+            serial_number=f"server {__version__}",
+        )
+        content = "" if array.any() else "nothing found: all frames are empty"
+        try:
+            made = make_segmentation(self._series(image), array > 0, affine, terms, content)
+        except CUASError as error:
+            raise refuse(422, sentence(error, f"Series {image}")) from None
+        path = Path(folder, "segmentation.dcm")
+        made.save_as(path, enforce_file_format=True)
+        return str(path)
+
+    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
+        """
+        Keep a label; a final one goes to the PACS first, as a segmentation.
+
+        Raises:
+            HTTPException: 502 if the PACS does not take it; then it is not kept either.
+        """
+        if label_tag == DefaultLabelTag.FINAL.value:
+            self._check(image_id, label_filename)
+            with tempfile.TemporaryDirectory(prefix="cuas-") as folder:
+                names = (label_info or {}).get("label_info")
+                file = self.segmentation(image_id, label_filename, names, folder, reviewed=True)
+                self._store(pydicom.dcmread(file))
+            self._found.clear()
+        return super().save_label(image_id, label_filename, label_tag, label_info)
+
+    def _store(self, dataset: Any) -> None:
+        try:
+            self._client.store_instances([dataset])
+        except requests.RequestException:
+            raise refuse(502, "The DICOMweb server did not take the segmentation; the label was not saved.") from None
+
+    def get_label_uri(self, label_id: str, label_tag: str) -> str:
+        """A label that is not in the cache is fetched from the PACS, the newest that a reader made."""
+        path = super().get_label_uri(label_id, label_tag)
+        if path or label_tag != DefaultLabelTag.FINAL.value or label_id not in self.get_labeled_images():
+            return path
+        with tempfile.TemporaryDirectory(prefix="cuas-") as folder:
+            file = Path(folder, "label.nii.gz")
+            volume = read_series(self._fetched(label_id))
+            mask = self._mask(label_id, volume.array.shape)
+            save_nifti(file, mask, volume.affine, np.uint8)
+            super().save_label(label_id, str(file), label_tag, {})
+        return super().get_label_uri(label_id, label_tag)
+
+    def _fetched(self, uid: str) -> DicomSeries:
+        self._known(uid)
+        return self._series(uid)
+
+    def _mask(self, uid: str, shape: tuple[int, ...]) -> np.ndarray:
+        """The newest segmentation of a reader, put onto the series' grid by the images that its frames refer to."""
+        mine = [s for s in self._segmentations() if self._reference(s) == uid]
+        datasets = [d for s in mine for d in self._client.retrieve_series(_text(s, "0020000D"), _text(s, "0020000E"))]
+        newest = max(datasets, key=lambda d: (str(d.get("ContentDate", "")), str(d.get("ContentTime", ""))))
+        mask = np.zeros(shape, np.uint8)
+        places = _slice_of_image(self._series(uid))
+        frames = np.asarray(newest.pixel_array).reshape(-1, newest.Rows, newest.Columns)
+        for frame, groups in zip(frames, newest.PerFrameFunctionalGroupsSequence):
+            source = groups.DerivationImageSequence[0].SourceImageSequence[0]
+            key = (str(source.ReferencedSOPInstanceUID), int(source.get("ReferencedFrameNumber", 1)) - 1)
+            mask[:, :, places[key]] = frame.T
+        return mask
+
+
+def _slice_of_image(series: DicomSeries) -> dict[tuple[str, int], int]:
+    """Slice of the grid by SOPInstanceUID and frame, from 0."""
+    from ..data.dicom.geometry import IRREGULARITIES, stack_slices
+
+    stack = stack_slices(series.planes, series.path, IRREGULARITIES)
+    return {(p.uid, p.frame): int(k) for k, place in zip(stack.slice_of_place, stack.places) for p in place}

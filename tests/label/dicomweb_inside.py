@@ -1,0 +1,246 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Run by test_dicomweb.py in a network namespace of its own: a real Orthanc, and the server before it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+import requests
+
+from monai_cuas.label.install import write_app
+from tests import dicom_files as made
+from tests.dicom_seg import by_hand
+
+from . import scans
+from .server_process import running
+from .test_app import bright_bundle, refused
+
+ORTHANC = "http://127.0.0.1:8042"
+# Slices are sorted along row x column direction; a volume in that order has the same grid.
+AFFINE = made.oblique_affine(spacing=(3.5, 4.0, 6.0))
+SECRETS = (*made.IDENTITY, made.NAME, made.PATIENT_ID)
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("orthanc")
+    config = {
+        **{"Name": "test", "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db")},
+        **{"HttpPort": 8042, "DicomServerEnabled": False, "RemoteAccessAllowed": False},
+        **{"AuthenticationEnabled": False, "DicomWeb": {"Enable": True, "Root": "/dicom-web/"}},
+        "Plugins": ["/usr/share/orthanc/plugins/libOrthancDicomWeb.so"],
+    }
+    (folder / "orthanc.json").write_text(json.dumps(config))
+    with open(folder / "log", "w") as log:
+        process = subprocess.Popen(["Orthanc", str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder)
+    try:
+        for _ in range(120):
+            with contextlib.suppress(requests.ConnectionError):
+                if requests.get(f"{ORTHANC}/dicom-web/studies", timeout=5).ok:
+                    break
+            assert process.poll() is None, (folder / "log").read_text()
+            time.sleep(0.25)
+        yield ORTHANC
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def post(datasets) -> None:
+    for dataset in datasets:
+        buffer = io.BytesIO()
+        dataset.save_as(buffer, enforce_file_format=True)
+        assert requests.post(f"{ORTHANC}/instances", data=buffer.getvalue(), timeout=30).ok
+
+
+@pytest.fixture(scope="module")
+def series(orthanc):
+    """An oblique MR with a spot, one without, an incomplete one, and a CT, in any order of slices."""
+    image, healthy = scans.brain().astype(np.int32), scans.brain(1, with_spot=False).astype(np.int32)
+    found = {
+        "mr": made.slices(image, AFFINE),
+        "healthy": made.slices(healthy, AFFINE),
+        "incomplete": [ds for z, ds in enumerate(made.slices(image, AFFINE)) if z != 7],
+        "ct": made.slices(image // 8, AFFINE, "CT", True, [(1.0, -1024.0)]),
+    }
+    for datasets in found.values():
+        post(datasets[::-1])
+    return found
+
+
+def uid(datasets) -> str:
+    return str(datasets[0].SeriesInstanceUID)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("server")
+    write_app(folder / "app", bright_bundle(folder / "bundle"))
+    return folder
+
+
+def environment(folder: Path, modality: str) -> dict[str, str]:
+    search = json.dumps({"Modality": modality})
+    cache = str(folder / f"cache-{modality}")
+    return {"MONAI_LABEL_DICOMWEB_SEARCH_FILTER": search, "MONAI_LABEL_DICOMWEB_CACHE_PATH": cache}
+
+
+@pytest.fixture(scope="module")
+def server(folder, series):
+    with running(folder, folder / "app", f"{ORTHANC}/dicom-web", **environment(folder, "MR")) as started:
+        yield started
+
+
+def infer(server, image: str, output: str = "image", **params):
+    data = {"params": json.dumps({"threshold": 1.9, **params})}
+    return requests.post(f"{server.url}/infer/cuas?image={image}&output={output}", data=data, timeout=60)
+
+
+def nifti(answer, path: Path) -> nib.Nifti1Image:
+    assert answer.status_code == 200, answer.text
+    path.write_bytes(answer.content)
+    return nib.load(path)
+
+
+def frames_of(file, datasets) -> np.ndarray:
+    """(columns, rows, slices) of a segmentation, by its references and the order in which the series was made."""
+    frames = by_hand(file, datasets)
+    return np.stack([frames[str(ds.SOPInstanceUID), 0].T for ds in datasets], axis=-1)
+
+
+def test_series_of_the_modality_are_listed(server, series):
+    status = requests.get(f"{server.url}/datastore/", timeout=30).json()
+    assert (status["total"], status["completed"]) == (3, 0)
+    first = requests.post(f"{server.url}/activelearning/most_anomalous", json={}, timeout=60).json()
+    assert first["id"] == uid(series["mr"])
+    assert not any(secret in json.dumps(first) for secret in SECRETS)
+
+
+@pytest.mark.parametrize("kind", ["mr", "healthy"])
+def test_mask_and_segmentation_agree_to_the_voxel(server, series, tmp_path, kind):
+    datasets = series[kind]
+    mask = nifti(infer(server, uid(datasets)), tmp_path / "mask.nii.gz")
+    assert mask.shape == scans.SHAPE
+    np.testing.assert_allclose(mask.affine, AFFINE, atol=1e-3)
+    array = np.asarray(mask.dataobj)
+    if kind == "mr":
+        assert 2 * (array * scans.spot()).sum() / (array.sum() + scans.spot().sum()) > 0.8
+    else:
+        array_of_nothing = infer(server, uid(datasets), threshold=2.6)
+        array = np.asarray(nifti(array_of_nothing, tmp_path / "mask.nii.gz").dataobj)
+        assert not array.any()
+    threshold = 1.9 if kind == "mr" else 2.6
+    answer = infer(server, uid(datasets), "dicom_seg", threshold=threshold, label_info=[{"name": "Finding"}])
+    assert answer.status_code == 200, answer.text
+    (tmp_path / "seg.dcm").write_bytes(answer.content)
+    np.testing.assert_array_equal(frames_of(tmp_path / "seg.dcm", datasets), array)
+    seg = pydicom.dcmread(tmp_path / "seg.dcm")
+    assert seg.SegmentSequence[0].SegmentLabel == "Finding"
+    assert seg.StudyInstanceUID == datasets[0].StudyInstanceUID
+
+
+def test_what_is_refused(server, series):
+    assert "1 of 20 slices are missing" in refused(infer(server, uid(series["incomplete"])), 422)
+    refused(infer(server, uid(series["ct"])), 404)  # not of the filter's modality
+    refused(infer(server, "1.2.3.4.5"), 404)
+    for bad in ("nobody", "../x", "/etc/hostname", "*", "1.2?", "1" * 70):
+        refused(infer(server, bad), 400)
+
+
+def in_orthanc(modality: str) -> list[dict]:
+    return requests.get(f"{ORTHANC}/dicom-web/series?Modality={modality}", timeout=30).json()
+
+
+@pytest.mark.parametrize("kind", ["healthy", "mr"])
+def test_saved_label_arrives_and_is_read_back(server, series, tmp_path, kind):
+    datasets, before = series[kind], len(in_orthanc("SEG"))
+    array = scans.spot().astype(np.uint8) if kind == "mr" else np.zeros(scans.SHAPE, np.uint8)
+    path = scans.save(tmp_path / "label.nii.gz", array, AFFINE)
+    files = {"label": (path.name, path.read_bytes())}
+    saved = requests.put(f"{server.url}/datastore/label?image={uid(datasets)}", files=files, timeout=60)
+    assert saved.status_code == 200, saved.text
+    segmentations = in_orthanc("SEG")
+    assert len(segmentations) == before + 1
+    # what lies in Orthanc, by Orthanc's own way out
+    instances = requests.get(f"{ORTHANC}/instances?expand", timeout=30).json()
+    ids = {i["MainDicomTags"]["SOPInstanceUID"]: i["ID"] for i in instances}
+    stored = [
+        pydicom.dcmread(io.BytesIO(requests.get(f"{ORTHANC}/instances/{i}/file", timeout=30).content))
+        for i in ids.values()
+    ]
+    mine = [
+        d for d in stored if d.Modality == "SEG" and d.ReferencedSeriesSequence[0].SeriesInstanceUID == uid(datasets)
+    ]
+    (seg,) = mine
+    seg.save_as(tmp_path / "seg.dcm")
+    np.testing.assert_array_equal(frames_of(tmp_path / "seg.dcm", datasets), array)
+    again = requests.get(f"{server.url}/datastore/label?label={uid(datasets)}&tag=final", timeout=60)
+    np.testing.assert_array_equal(np.asarray(nifti(again, tmp_path / "again.nii.gz").dataobj), array)
+
+
+def test_labels_of_the_pacs_are_known_to_a_server_with_an_empty_cache(server, series, folder, tmp_path):
+    """After the two labels of the test before; the cache is no place where readers' work is kept."""
+    environ = {**environment(folder, "MR"), "MONAI_LABEL_DICOMWEB_CACHE_PATH": str(tmp_path / "cache")}
+    with running(folder, folder / "app", f"{ORTHANC}/dicom-web", **environ) as other:
+        status = requests.get(f"{other.url}/datastore/", timeout=30).json()
+        assert (status["total"], status["completed"]) == (3, 2)
+        for kind, expected in (("mr", scans.spot()), ("healthy", np.zeros(scans.SHAPE))):
+            url = f"{other.url}/datastore/label?label={uid(series[kind])}&tag=final"
+            label = nifti(requests.get(url, timeout=60), tmp_path / f"{kind}.nii.gz")
+            np.testing.assert_array_equal(np.asarray(label.dataobj), expected)
+            np.testing.assert_allclose(label.affine, AFFINE, atol=1e-3)
+        # all that can be used has been read
+        assert requests.post(f"{other.url}/activelearning/most_anomalous", json={}, timeout=60).json() == {}
+
+
+def test_ct(series, folder, tmp_path):
+    datasets = series["ct"]
+    with running(folder, folder / "app", f"{ORTHANC}/dicom-web", **environment(folder, "CT")) as server:
+        assert requests.get(f"{server.url}/datastore/", timeout=30).json()["total"] == 1
+        array = np.asarray(nifti(infer(server, uid(datasets)), tmp_path / "mask.nii.gz").dataobj)
+        assert 2 * (array * scans.spot()).sum() / (array.sum() + scans.spot().sum()) > 0.8
+        (tmp_path / "seg.dcm").write_bytes(infer(server, uid(datasets), "dicom_seg").content)
+        np.testing.assert_array_equal(frames_of(tmp_path / "seg.dcm", datasets), array)
+
+
+def test_ohif_reaches_the_pacs_through_the_server(server, series):
+    studies = requests.get(f"{server.url}/proxy/dicom/qido/studies", timeout=30)
+    assert studies.status_code == 200
+    assert len(studies.json()) == 4
+    page = requests.get(f"{server.url}/ohif/", timeout=30)
+    assert page.status_code == 200
+    assert "<html" in page.text.lower()
+    for path in ("/proxy/dicom/../system", "/proxy/dicom/%2e%2e/system", "/proxy/dicom/wado/..%2f..%2fsystem"):
+        request = requests.Request("GET", server.url).prepare()
+        request.url = server.url + path
+        assert requests.Session().send(request, timeout=30).status_code in (400, 404)
+
+
+def test_no_identity_in_logs_or_cache_names(server, folder):
+    logs = [path.read_text() for path in [*folder.glob("*.log"), *(folder / "app" / "logs").glob("*")]]
+    assert logs
+    assert not any(secret in text for secret in SECRETS for text in logs)
+    cache = folder / "cache-MR"
+    for path in cache.rglob("*"):
+        assert not any(secret in str(path) for secret in SECRETS)
+        if path.suffix == ".json":
+            assert not any(secret in path.read_text() for secret in SECRETS)
+    (root,) = cache.iterdir()
+    assert root.stat().st_mode & 0o077 == 0
+
+
+def test_a_pacs_that_is_gone_is_said(folder, tmp_path):
+    environ = {**environment(folder, "MR"), "MONAI_LABEL_DICOMWEB_CACHE_PATH": str(tmp_path / "cache")}
+    with running(folder, folder / "app", "http://127.0.0.1:9/dicom-web", **environ) as server:
+        assert "does not answer" in refused(infer(server, "1.2.3"), 502)
