@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from monai.networks.nets import BasicUNet
+from monai.transforms import Randomizable
 from torch import nn
 from torch.nn import functional as F
 
@@ -81,7 +82,7 @@ class AnomalyUNet(nn.Module):
         inputs = in_channels * (1 + len(windows) + (1 if mirror else 0)) + 1 + (2 if place else 0)
         self.unet = BasicUNet(
             2, inputs, 1 + in_channels, features=features, act="relu", norm="batch", upsample="nontrainable"
-        ).to(memory_format=torch.channels_last)  # a fifth faster on CPUs
+        ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on CPUs
 
     def _inputs(self, image: torch.Tensor) -> torch.Tensor:
         # centred by about the mean and the spread inside the brain, so that the first layers see the contrast of tissue
@@ -173,7 +174,7 @@ class AnomalyUNet(nn.Module):
         # PyTorch's state is the one that a resumed run restores, so the transforms' states are drawn from it
         seed = int(torch.randint(2**31 - 1, (1,))) if self.training else 0
         for number, transform in enumerate((self.anomaly, self.variation)):
-            if hasattr(transform, "set_random_state"):
+            if isinstance(transform, Randomizable):
                 transform.set_random_state(seed=(seed + number) % (2**32))
         healthy, inside = image.cpu(), brain.cpu()
         if self.training and self.variation is not None:

@@ -63,7 +63,9 @@ class RandHealthyVariation(RandomizableTransform):
             raise ValueError(f"amount must not be negative, got {amount}.")
         self.amount = amount
 
-    def __call__(self, img: NdarrayOrTensor, mask: NdarrayOrTensor, randomize: bool = True) -> NdarrayOrTensor:
+    def __call__(  # type: ignore[override]
+        self, img: NdarrayOrTensor, mask: NdarrayOrTensor, randomize: bool = True
+    ) -> NdarrayOrTensor:
         """
         Args:
             img: (C, H, W) standardised intensity, in [0, 1].
@@ -140,7 +142,7 @@ class RandSyntheticAnomaly(RandomizableTransform):
         self.shapes = _shares(DEFAULT_SHAPES if shapes is None else shapes, SHAPES)
         self.size, self.strength, self.extra, self.visible = tuple(size), tuple(strength), extra, visible
 
-    def __call__(
+    def __call__(  # type: ignore[override]
         self, img: NdarrayOrTensor, mask: NdarrayOrTensor, donor: NdarrayOrTensor | None = None, randomize: bool = True
     ) -> tuple[NdarrayOrTensor, NdarrayOrTensor]:
         """
