@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -48,9 +49,14 @@ class CheckedSessions(Sessions):
         Raises:
             HTTPException: 415 for anything but one scan.
         """
-        if uncompress or Path(data_file).is_dir():
-            raise refuse(415, "A session takes one file, NIfTI or NRRD; archives and folders are not taken.")
-        suffix_of(data_file, "scan")
+        try:
+            if uncompress or Path(data_file).is_dir():
+                raise refuse(415, "A session takes one file, NIfTI or NRRD; archives and folders are not taken.")
+            suffix_of(data_file, "scan")
+        except HTTPException:
+            # MONAI Label removes its temporary folder only after a session was made.
+            shutil.rmtree(data_file if Path(data_file).is_dir() else Path(data_file).parent, ignore_errors=True)
+            raise
         return super().add_session(data_file, expiry, False, session_id)
 
     def get_session(self, session_id: str, update_ts: bool = True, fetch_cache: bool = True) -> Any:
@@ -65,7 +71,8 @@ class CUASApp(MONAILabelApp):
     Args:
         app_dir: folder that ``python -m monai_cuas label-app`` made.
         studies: folder of scans, or URL of a DICOMweb server.
-        conf: what ``--conf`` says; ``seconds`` is the time for scoring in one request for the next scan.
+        conf: what ``--conf`` says: ``seconds``, the time for scoring in one request for the next scan, and
+            ``train_overlay``, a JSON file with ids of train.json to override.
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
@@ -87,7 +94,7 @@ class CUASApp(MONAILabelApp):
         return {MODEL: AnomalyInferTask(self.model)}
 
     def init_trainers(self) -> dict[str, TrainTask]:
-        return {MODEL: TrainOnNormals(self.model)}
+        return {MODEL: TrainOnNormals(self.model, self.conf.get("train_overlay"))}
 
     def init_strategies(self) -> dict[str, Strategy]:
         strategy = MostAnomalousFirst(self.model, float(self.conf.get("seconds", 20)))

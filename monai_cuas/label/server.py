@@ -67,9 +67,9 @@ _KEPT = {
     scoring: None,
     datastore: {
         *(("/datastore/", "GET"), ("/datastore/image", "HEAD"), ("/datastore/image", "GET")),
-        *(("/datastore/image/info", "GET"), ("/datastore/image/info", "PUT"), ("/datastore/image", "DELETE")),
+        *(("/datastore/image/info", "GET"), ("/datastore/image", "DELETE"), ("/datastore/dataset", "GET")),
         *(("/datastore/label", "HEAD"), ("/datastore/label", "GET"), ("/datastore/label", "DELETE")),
-        *(("/datastore/label/info", "GET"), ("/datastore/label/info", "PUT"), ("/datastore/dataset", "GET")),
+        ("/datastore/label/info", "GET"),
     },
     logs: {("/logs/", "GET")},
     ohif: None,
@@ -213,6 +213,21 @@ def save_label(
         except CUASError as error:
             raise refuse(422, sentence(error, "The label")) from None
     return {"image": image, "label": saved}
+
+
+@router.put("/datastore/image/info")
+def image_info(user: Annotator, image: str, info: Annotated[str, Form()] = "{}") -> dict[str, str]:
+    """Add to what is known of a scan."""
+    app_instance().datastore().update_image_info(check_id(image), {**parse_params(info), "user": user.username})
+    return {"image": image}
+
+
+@router.put("/datastore/label/info")
+def label_info(user: Annotator, label: str, tag: str, info: Annotated[str, Form()] = "{}") -> dict[str, str]:
+    """Add to what is known of a label."""
+    information = {**parse_params(info), "user": user.username}
+    app_instance().datastore().update_label_info(check_id(label), check_tag(tag), information)
+    return {"label": label}
 
 
 def _refused(request: Request, error: Exception) -> JSONResponse:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import re
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -115,17 +116,26 @@ def not_worse(new: Mapping[str, float], served: Mapping[str, float], rate: float
     return off(new) <= off(served) and new["unexplained"] <= served["unexplained"]
 
 
+def _epochs(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10_000:
+        raise refuse(400, "max_epochs must be a whole number from 1 to 10000.")
+    return value
+
+
 class TrainOnNormals(TrainTask):
     """
     Train, calibrate, and compare on held-out normals; the old weights always stay on disk.
 
     Args:
         model: what is served; it is told of new weights that are not worse.
+        overlay: JSON file with ids of train.json to override. It is named when the server is started: a config can
+            hold Python expressions, so a request must not bring one.
     """
 
-    def __init__(self, model: ServedModel) -> None:
+    def __init__(self, model: ServedModel, overlay: str | None = None) -> None:
         super().__init__("Train on the scans whose final label is empty; new weights must not be worse")
         self.model = model
+        self.overlay = json.loads(Path(overlay).read_text(encoding="utf-8")) if overlay else {}
 
     def config(self) -> dict[str, Any]:
         return {"max_epochs": 5, "pretrained": True}
@@ -138,7 +148,7 @@ class TrainOnNormals(TrainTask):
     def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any]:
         """
         Args:
-            request: "max_epochs"; "pretrained": begin with the weights in use; "config": ids of train.json to override.
+            request: "max_epochs"; "pretrained": begin with the weights in use. Nothing else of it is used.
             datastore: of the scans.
 
         Returns:
@@ -148,14 +158,16 @@ class TrainOnNormals(TrainTask):
             HTTPException: 409 if there are too few normal scans.
             CUASError: if training fails; what is served is untouched.
         """
+        epochs = _epochs(request.get("max_epochs", self.config()["max_epochs"]))
         normals = self._normals(datastore)
         parts = self._split(list(normals))
-        folder = self.model.bundle / "versions" / time.strftime("%Y%m%d-%H%M%S")
-        folder.mkdir(parents=True)
+        versions = self.model.bundle / "versions"
+        versions.mkdir(exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=versions))
         lists = {part: [p for s, paths in normals.items() if parts[s] == part for p in paths] for part in PARTS}
         content = {part: [{"image": path} for path in paths] for part, paths in lists.items()}
         (folder / "dataset.json").write_text(json.dumps({**content, "test_lesion": []}), encoding="utf-8")
-        self._train(request, folder)
+        self._train(epochs, bool(request.get("pretrained", True)), folder)
         return self._judge(folder, lists["test_normal"])
 
     def _normals(self, datastore: Any) -> dict[str, list[str]]:
@@ -180,16 +192,16 @@ class TrainOnNormals(TrainTask):
             temporary.write_text(json.dumps({**known, **parts}, indent=1) + "\n", encoding="utf-8")
         return parts
 
-    def _train(self, request: Mapping[str, Any], folder: Path) -> None:
+    def _train(self, epochs: int, pretrained: bool, folder: Path) -> None:
         ids = {
-            "epochs": int(request.get("max_epochs", self.config()["max_epochs"])),
+            "epochs": epochs,
             "dataset_dir": str(folder),
             "output_dir": str(folder),
             "cache_dir": str(folder / "cache"),
             "after_training": ["calibrate"],
-            **(request.get("config") or {}),
+            **self.overlay,
         }
-        if request.get("pretrained", True):
+        if pretrained:
             load = f"$load_weights(@network_def, {str(self.model.weights())!r})"
             ids["initialize"] = ["$setup(seed=@seed, output_dir=@output_dir)", load]
         run_config(self.model.bundle, ["train.json"], ids, workflow_type="train")

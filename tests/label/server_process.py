@@ -45,7 +45,8 @@ class Server:
         own = {"PYTHONPATH": path, "HOME": str(places["home"]), "TMPDIR": str(places["tmp"]), "OMP_NUM_THREADS": "1"}
         own["MONAI_LABEL_AUTO_UPDATE_SCORING"] = "false"
         own["PATH"] = str(Path(sys.executable).parent) + os.pathsep + given.get("PATH", "")
-        arguments = ["start_server", "--app", str(app), "--studies", studies, "--port", str(port)]
+        start = [] if "start_server" in command else ["start_server"]
+        arguments = [*start, "--app", str(app), "--studies", studies, "--port", str(port)]
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *command, *arguments, "--host", "127.0.0.1"],

@@ -51,12 +51,12 @@ def bright_bundle(folder: Path) -> Path:
     return folder
 
 
-def serve(patch, folder: Path, studies: Path, bundle: Path | None = None) -> TestClient:
+def serve(patch, folder: Path, studies: Path, bundle: Path | None = None, conf: dict | None = None) -> TestClient:
     arguments = ["--bundle", str(bundle)] if bundle else []
     assert main(["label-app", "--output", str(folder / "app"), *arguments]) == 0
     patch.setattr(settings, "MONAI_LABEL_APP_DIR", str(folder / "app"))
     patch.setattr(settings, "MONAI_LABEL_STUDIES", str(studies))
-    patch.setattr(settings, "MONAI_LABEL_APP_CONF", {})
+    patch.setattr(settings, "MONAI_LABEL_APP_CONF", conf or {})
     patch.setenv("TMPDIR", str(folder))
     clear_cache()
     return TestClient(app, raise_server_exceptions=False)
@@ -267,6 +267,16 @@ def test_routes_that_are_not_there(server):
     assert server.post("/infer/wsi/cuas?image=lesion", json={}).status_code in (404, 405, 422)
     archive = {"files": ("x.zip", b"PK")}
     refused(server.put("/session/?uncompress=true", files=archive), 415)
+
+
+def test_info_of_images_and_labels(server):
+    assert server.put("/datastore/image/info?image=lesion", data={"info": '{"read": "twice"}'}).status_code == 200
+    assert server.get("/datastore/image/info?image=lesion").json()["read"] == "twice"
+    for bad in ("[1]", "{", '"x"'):
+        refused(server.put("/datastore/image/info?image=lesion", data={"info": bad}), 400)
+        refused(server.put("/datastore/label/info?label=lesion&tag=final", data={"info": bad}), 400)
+    assert server.put("/datastore/image/info?image=nobody", data={"info": "{}"}).status_code == 404
+    assert server.put("/datastore/label/info?label=lesion&tag=final", data={"info": "{}"}).status_code == 404
 
 
 def test_session_of_one_scan(server, studies, tmp_path):

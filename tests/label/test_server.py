@@ -40,7 +40,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(folder):
-    with running(folder, folder / "app", str(folder / "studies"), PLAIN) as started:
+    (folder / "overlay.json").write_text(json.dumps(TINY))
+    command = (*PLAIN, "start_server", "--conf", "train_overlay", str(folder / "overlay.json"))
+    with running(folder, folder / "app", str(folder / "studies"), command) as started:
         yield started
 
 
@@ -87,7 +89,7 @@ def test_as_slicer_does_it(server, tmp_path):
 
 def test_training_in_the_background_then_killed_in_the_middle(server, folder):
     """A training that is killed leaves the served weights; the server, killed too, starts again with every label."""
-    ids = {"max_epochs": 1000, "config": TINY}
+    ids = {"max_epochs": 1000}
     assert requests.post(f"{server.url}/train/cuas", json=ids, timeout=60).json()["status"] in ("SUBMITTED", "RUNNING")
     versions = folder / "app" / "model" / "cuas" / "versions"
     end = time.monotonic() + 90

@@ -43,12 +43,15 @@ def hospital(tmp_path_factory):
     scans.save(studies / "sub-90_FLAIR.nii.gz", scans.brain(90))
     scans.save(studies / "labels" / "final" / "sub-90_FLAIR.nii.gz", scans.spot().astype(np.uint8))
     scans.save(studies / "sub-91_FLAIR.nii.gz", scans.brain(91))
-    with pytest.MonkeyPatch.context() as patch, serve(patch, folder, studies) as client:
-        yield client, folder / "app" / "model" / "cuas"
+    (folder / "overlay.json").write_text(json.dumps(TINY))
+    with pytest.MonkeyPatch.context() as patch:
+        client = serve(patch, folder, studies, conf={"train_overlay": str(folder / "overlay.json")})
+        with client:
+            yield client, folder / "app" / "model" / "cuas"
 
 
 def train(client, **request):
-    return client.post("/train/cuas?run_sync=true", json={"max_epochs": 1, "config": TINY, **request})
+    return client.post("/train/cuas?run_sync=true", json={"max_epochs": 1, **request})
 
 
 def test_new_weights_are_served_if_not_worse_and_the_old_ones_stay(hospital, tmp_path):
@@ -94,8 +97,7 @@ def test_the_figures_decide(hospital, monkeypatch, better):
     figures = [{"realised_rate": 0.011, "unexplained": 0.2, "scans": 3}, {"realised_rate": 0.02, "unexplained": 0.3}]
     answers = iter(figures if better else figures[::-1])
     monkeypatch.setattr(training, "held_out_figures", lambda *_: next(answers))
-    monkeypatch.setattr(training.time, "strftime", lambda _: f"test-{better}")
-    monkeypatch.setattr(task, "_train", lambda _, folder: (folder / "model.pt").write_bytes(served.read_bytes()))
+    monkeypatch.setattr(task, "_train", lambda _, __, folder: (folder / "model.pt").write_bytes(served.read_bytes()))
     assert train(client).json()["new_is_served"] is better
     (new,) = set((bundle / "versions").glob("*")) - versions
     assert task.model.weights() == (new / "model.pt" if better else served)
@@ -107,12 +109,11 @@ def test_a_training_that_dies_changes_nothing(hospital, monkeypatch):
     task = app_instance()._trainers["cuas"]
     served = task.model.weights()
 
-    def dies(_, folder):
+    def dies(_, __, folder):
         (folder / "model.pt").write_bytes(b"half a file")
         raise RuntimeError("killed")
 
     monkeypatch.setattr(task, "_train", dies)
-    monkeypatch.setattr("monai_cuas.label.training.time.strftime", lambda _: "test-dies")
     assert "RuntimeError" in refused(train(client), 500)
     assert task.model.weights() == served
     assert infer(client, "sub-90_FLAIR").status_code == 200
@@ -123,6 +124,20 @@ def test_too_few_normals_is_said(hospital, monkeypatch):
     task = app_instance()._trainers["cuas"]
     monkeypatch.setattr(task, "_normals", lambda _: {"sub-01": ["x"]})
     assert "1 subjects are marked normal" in refused(train(client), 409)
+
+
+def test_a_request_brings_no_config(hospital, tmp_path, monkeypatch):
+    """A config of MONAI can hold Python; what is sent is not used as one."""
+    client, _ = hospital
+    seen = []
+    monkeypatch.setattr("monai_cuas.label.training.run_config", lambda *args, **kwargs: seen.append(args[2]))
+    evil = f"$open({str(tmp_path / 'evil')!r}, 'w')"
+    train(client, config={"device": evil}, device=evil, initialize=[evil], output_dir=evil)
+    assert evil not in json.dumps(seen)
+    assert seen[0]["device"] == "cpu"
+    assert not (tmp_path / "evil").exists()
+    for epochs in (0, evil, "5", True, 1e9):
+        refused(train(client, max_epochs=epochs), 400)
 
 
 def test_who_was_held_out_stays_so():
