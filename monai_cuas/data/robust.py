@@ -26,13 +26,14 @@ class TolerantDataset(IterableDataset):
     """
     Yield the scans that can be used and keep a list of those that cannot.
 
-    There is no length, as it is not known before the end. Read it in one process (``num_workers=0``; MONAI's
-    ThreadDataLoader reads ahead in a thread): the list of failures of another process would be lost.
+    There is no length, as it is not known before the end. Read it in one process (``num_workers=0``;
+    :class:`ReadAheadLoader` reads ahead in a thread): the list of failures of another process would be lost.
 
     Args:
         data: datalist.
         transform: preprocessing; only errors that are the scan's fault (CUASError) are taken, others are raised.
         image_key: key of the path that names the scan.
+        failed: list that takes the failures, emptied at the start of each pass.
 
     Attributes:
         failed: (file, sentence) of each scan that could not be used in the last pass.
@@ -42,18 +43,22 @@ class TolerantDataset(IterableDataset):
     """
 
     def __init__(
-        self, data: Sequence[Mapping[str, Any]], transform: Callable | None = None, image_key: str = "image"
+        self,
+        data: Sequence[Mapping[str, Any]],
+        transform: Callable | None = None,
+        image_key: str = "image",
+        failed: list[tuple[str, str]] | None = None,
     ) -> None:
         if not data:
             raise CUASError("there is no scan in the list; check the input folder or the name of the list.")
         super().__init__(list(data), transform)
         self.image_key = image_key
-        self.failed: list[tuple[str, str]] = []
+        self.failed: list[tuple[str, str]] = [] if failed is None else failed
 
     def __iter__(self) -> Iterator[Any]:
         if get_worker_info() is not None:
             raise RuntimeError("TolerantDataset keeps its list of failures in this process: use num_workers=0.")
-        self.failed = []
+        self.failed.clear()
         for entry in self.data:
             item = self._read(entry)
             if item is not None:

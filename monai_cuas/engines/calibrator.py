@@ -91,6 +91,8 @@ def _collect(
     for item, maps in score_scans(datalist, prepare, network, methods, postprocessing, device, desc, failed):
         name = str(item.get("name", item.get("subject", len(sample.names))))
         sample.add(name, maps["map"], item["normal_tissue"])
+        # Two scans are in memory while the next map is made, and this one need not be the third.
+        del item, maps
     return sample
 
 

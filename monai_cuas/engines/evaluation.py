@@ -282,6 +282,8 @@ def evaluate(
             gathered[method].add(name, groups, anomaly, brain, truth, item["axis"])
         if truth.diseased and truth.voxels is not None and len(panel) < panel_rows:
             panel.append(_panel_row(item, name, brain, truth.voxels, arrays))
+        # Two scans are in memory while the next maps are made, and this one need not be the third.
+        del item, maps, brain, truth, arrays, anomaly
     if not next(iter(gathered.values())).scans:
         raise CUASError(f"None of the {len(test_list)} test scans could be evaluated; correct the data list.")
     report = {

@@ -5,37 +5,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
 import torch
-from monai.data import MetaTensor, ThreadBuffer
+from monai.data import MetaTensor
 from tqdm import tqdm
 
-from ..utils import user_message
+from ..data.read_ahead import read_ahead
+from ..data.robust import TolerantDataset
 
 __all__ = ["score_scans"]
-
-logger = logging.getLogger(__name__)
-
-
-def _readable(
-    datalist: Sequence[dict[str, Any]], preprocessing: Callable, failed: list[tuple[str, str]]
-) -> Iterator[dict[str, Any]]:
-    """Yield the preprocessed scans; one whose input is at fault is noted and left out."""
-    for entry in datalist:
-        try:
-            item = preprocessing(dict(entry))
-        except Exception as error:
-            message = user_message(error)
-            if message is None:
-                raise
-            failed.append((str(entry.get("image")), message))
-            logger.warning("%s", message)
-            continue
-        yield item
 
 
 def _with_history(pred: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
@@ -76,12 +57,24 @@ def score_scans(
         The preprocessed item and, by method, the map (X, Y, Z) on the scan's own grid.
     """
     network.to(device).eval()
-    scans = _readable(datalist, preprocessing, [] if failed is None else failed)
-    for item in tqdm(ThreadBuffer(scans, buffer_size=1), total=len(datalist), desc=desc, leave=False):
-        volume = item["image"].unsqueeze(0).to(device)
-        maps = {}
-        with torch.no_grad():
-            for name, inferer in methods.items():
-                pred = _with_history(inferer(volume, network)[0].cpu(), item["image"])
-                maps[name] = postprocessing({**item, "pred": pred})["anomaly"][0]
-        yield item, maps
+    if not datalist:
+        return
+    scans = TolerantDataset(datalist, preprocessing, failed=failed)
+    for item in tqdm(read_ahead(scans), total=len(datalist), desc=desc, leave=False):
+        yield item, _maps(item, network, methods, postprocessing, device)
+
+
+def _maps(
+    item: Mapping[str, Any],
+    network: torch.nn.Module,
+    methods: Mapping[str, Callable],
+    postprocessing: Callable,
+    device: torch.device | str,
+) -> dict[str, torch.Tensor]:
+    volume = item["image"].unsqueeze(0).to(device)
+    maps = {}
+    with torch.no_grad():
+        for name, inferer in methods.items():
+            pred = _with_history(inferer(volume, network)[0].cpu(), item["image"])
+            maps[name] = postprocessing({**item, "pred": pred})["anomaly"][0]
+    return maps
