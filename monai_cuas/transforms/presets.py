@@ -68,7 +68,7 @@ class BrainVolumed(Compose):
         brain_extraction: "none": the scan is skull-stripped, its foreground is the brain; "given": the mask is a file,
             named by the item's "brain_mask_file" or lying beside the scan as ``X_brain_mask.nii.gz``; "hd-bet": MR
             with skull; "head-ct": CT with skull.
-        mask_cache: folder where masks are kept that take long to find; None: they are found each time.
+        preprocessing_cache: folder where brain masks and bias fields are kept; None: they are found each time.
         bias_correction: N4 inside the brain, for MR.
         registration: "icbm152" or a brain mask's file whose pose the brain takes; None: it stays as it lies.
 
@@ -91,7 +91,7 @@ class BrainVolumed(Compose):
         dicom_accept: Sequence[str] = (),
         planar: bool = False,
         brain_extraction: str = "none",
-        mask_cache: str | os.PathLike | None = None,
+        preprocessing_cache: str | os.PathLike | None = None,
         bias_correction: bool = False,
         registration: str | None = None,
     ) -> None:
@@ -108,7 +108,7 @@ class BrainVolumed(Compose):
             raise ValueError("brain extraction, bias correction and registration are for volumes, not for pictures.")
         self.key = key
         # Where masks are kept does not change them: this is no part of the parameters that caches compare.
-        self.mask_cache = None if mask_cache is None else os.fspath(mask_cache)
+        self.preprocessing_cache = None if preprocessing_cache is None else os.fspath(preprocessing_cache)
         self.parameters: dict[str, Any] = {
             "keys": key,
             "image_size": int(image_size),
@@ -147,10 +147,10 @@ class BrainVolumed(Compose):
                 planar=p["planar"],
             ),
             # The mask comes before the window, which may clip tissue to the value of the background.
-            brain_mask_step(p["brain_extraction"], key, self.mask_cache, p["planar"]),
+            brain_mask_step(p["brain_extraction"], key, self.preprocessing_cache, p["planar"]),
         ]
         if p["bias_correction"]:
-            steps.append(N4BiasCorrectiond(key, "brain_mask"))
+            steps.append(N4BiasCorrectiond(key, "brain_mask", cache_dir=self.preprocessing_cache))
         if p["window"] is not None:
             low, high = p["window"]
             steps.append(ThresholdIntensityd(key, threshold=low, above=True, cval=low))
@@ -233,7 +233,7 @@ class BrainVolumed(Compose):
 
     def with_parameters(self, **changes: Any) -> BrainVolumed:
         """A new instance with some arguments changed."""
-        return BrainVolumed(**{**self.parameters, "mask_cache": self.mask_cache, **changes})
+        return BrainVolumed(**{**self.parameters, "preprocessing_cache": self.preprocessing_cache, **changes})
 
     def for_slices(self, label_key: str = "label") -> BrainVolumed:
         """The same preprocessing with mask and label on the network's grid, as the training slices need them."""

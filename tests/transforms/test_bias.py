@@ -45,6 +45,19 @@ def test_field_is_removed():
     assert torch.equal(out, N4BiasCorrection()(img, torch.from_numpy(mask)[None]))
 
 
+def test_field_is_kept_by_content(tmp_path, monkeypatch):
+    _, dirty, mask, _ = shaded()
+    image, inside = dirty[None].astype(np.float32), mask[None]
+    plain = N4BiasCorrection()(image, inside)
+    kept = N4BiasCorrection(cache_dir=tmp_path / "cache")
+    np.testing.assert_array_equal(kept(image, inside), plain)
+    monkeypatch.setattr(N4BiasCorrection, "_fit", lambda *_: pytest.fail("was to be read"))
+    np.testing.assert_array_equal(kept(image, inside), plain)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    # Far smaller than the scan.
+    assert next((tmp_path / "cache").iterdir()).stat().st_size < image.nbytes / 10
+
+
 def test_contrast_stays():
     clean, _, mask, inner = shaded()
     out = N4BiasCorrection()(clean[None].astype(np.float32), mask[None])[0]

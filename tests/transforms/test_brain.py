@@ -227,13 +227,14 @@ def test_cache_by_content_and_settings(tmp_path):
     CachedMask(changed := Fake(2), tmp_path / "masks")(image)
     assert (fake.calls, changed.calls) == (3, 1)
     # A file that is damaged is made again.
-    cached.path(image).write_bytes(b"half a file")
+    for file in (tmp_path / "masks").iterdir():
+        file.write_bytes(b"half a file")
     assert torch.equal(cached(image).as_tensor(), first.as_tensor())
     assert fake.calls == 4
     cached(image)
     assert fake.calls == 4
     (tmp_path / "file").write_text("")
-    with pytest.raises(CUASError, match="mask_cache"):
+    with pytest.raises(CUASError, match="preprocessing_cache"):
         CachedMask(Fake(), tmp_path / "file")(image)
 
 
@@ -241,13 +242,13 @@ def test_extraction_by_name(tmp_path, monkeypatch):
     monkeypatch.setitem(dictionary._MASKERS, "hd-bet", Fake)
     hu, _ = head_ct()
     scan = save(tmp_path / "a.nii.gz", hu)
-    pre = BrainVolumed(image_size=32, brain_extraction="hd-bet", mask_cache=tmp_path / "masks")
+    pre = BrainVolumed(image_size=32, brain_extraction="hd-bet", preprocessing_cache=tmp_path / "masks")
     data = pre({"image": scan})
     np.testing.assert_array_equal(data["brain_mask"][0], hu > 50)
     assert len(list((tmp_path / "masks").iterdir())) == 1
     # The cache's place changes nothing of what is made, so that it is no part of the parameters.
-    assert "mask_cache" not in pre.parameters
-    assert pre.for_slices().mask_cache == str(tmp_path / "masks")
+    assert "preprocessing_cache" not in pre.parameters
+    assert pre.for_slices().preprocessing_cache == str(tmp_path / "masks")
     with pytest.raises(ValueError, match="brain_extraction must be one of none, given, hd-bet, head-ct"):
         BrainVolumed(brain_extraction="hdbet")
 
