@@ -9,12 +9,14 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from monailabel.datastore.local import DataModel, LocalDatastore
+from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore, LocalDatastoreModel
 from monailabel.interfaces.datastore import DefaultLabelTag
 
 from ..transforms.io import LoadScand
@@ -63,7 +65,19 @@ class CheckedDatastore(LocalDatastore):
     def __init__(self, path: str, auto_reload: bool = True) -> None:
         super().__init__(path, extensions=tuple(f"*{suffix}" for suffix in SUFFIXES), auto_reload=auto_reload)
 
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, Any]]:
+        """The entries, as they are on disk now, to be changed and written; scoring and training are other processes."""
+        with FileLock(self._lock_file):
+            if os.path.exists(self._datastore_config_path):
+                content = Path(self._datastore_config_path).read_text(encoding="utf-8")
+                self._datastore = LocalDatastoreModel.model_validate_json(content)
+                self._datastore.base_path = self._datastore_path
+            yield self._datastore.objects
+            self._update_datastore_file(lock=False)
+
     def _known(self, image_id: str) -> Any:
+        self._init_from_datastore_file()
         known = self._datastore.objects.get(check_id(image_id))
         if known is None:
             raise refuse(404, f"There is no image '{image_id}'; GET /datastore/?output=all lists them.")
@@ -97,24 +111,38 @@ class CheckedDatastore(LocalDatastore):
             HTTPException: 409 if there is one of that name, which may have labels.
         """
         suffix = suffix_of(image_filename, "scan")
-        if check_id(image_id) in self._datastore.objects:
-            raise refuse(409, f"There is an image '{image_id}' already; choose another id.")
-        with replacing(Path(self._datastore.image_path(), f"{image_id}{suffix}")) as temporary:
-            shutil.copyfile(image_filename, temporary)
-        self.refresh()
-        self.update_image_info(image_id, dict(image_info))
+        check_id(image_id)
+        with self._changing() as entries:
+            if image_id in entries:
+                raise refuse(409, f"There is an image '{image_id}' already; choose another id.")
+            with replacing(Path(self._datastore.image_path(), f"{image_id}{suffix}")) as temporary:
+                shutil.copyfile(image_filename, temporary)
+            info = {**image_info, "ts": int(time.time()), "name": f"{image_id}{suffix}"}
+            entries[image_id] = ImageLabelModel(image=DataModel(info=info, ext=suffix))
         return image_id
+
+    def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
+        """
+        Raises:
+            HTTPException: 404 if there is no such image.
+        """
+        self._known(image_id)
+        with self._changing() as entries:
+            if image_id in entries:
+                entries[image_id].image.info.update(info)
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
         """
         Raises:
             HTTPException: 404 for an unknown image, 422 for a label that is not on its grid. An empty one is welcome.
         """
-        known = self._known(image_id)
+        self._known(image_id)
         suffix = suffix_of(label_filename, "label")
         self._check(image_id, label_filename)
         folder = Path(self._datastore.label_path(check_tag(label_tag)))
-        with FileLock(self._lock_file):
+        with self._changing() as entries:
+            if image_id not in entries:
+                raise refuse(404, f"There is no image '{image_id}' any more.")
             folder.mkdir(parents=True, exist_ok=True)
             with replacing(folder / f"{image_id}{suffix}") as temporary:
                 shutil.copyfile(label_filename, temporary)
@@ -122,8 +150,7 @@ class CheckedDatastore(LocalDatastore):
                 if other != suffix:
                     (folder / f"{image_id}{other}").unlink(missing_ok=True)
             info = {**(label_info or {}), "ts": int(time.time()), "name": f"{image_id}{suffix}"}
-            known.labels[label_tag] = DataModel(info=info, ext=suffix)
-            self._update_datastore_file(lock=False)
+            entries[image_id].labels[label_tag] = DataModel(info=info, ext=suffix)
         return image_id
 
     def remove_label(self, label_id: str, label_tag: str) -> None:

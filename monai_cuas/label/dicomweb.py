@@ -182,8 +182,8 @@ class CheckedDicomWeb(CheckedDatastore):
                 "ts": int(time.time()),
                 "name": f"{uid}.nii.gz",
             }
-            self._datastore.objects[uid] = ImageLabelModel(image=DataModel(info=info, ext=".nii.gz"))
-            self._update_datastore_file()
+            with self._changing() as entries:
+                entries[uid] = ImageLabelModel(image=DataModel(info=info, ext=".nii.gz"))
             return self._datastore.objects[uid]
 
     def _folder(self, uid: str) -> Path:
