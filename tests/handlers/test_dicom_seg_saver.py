@@ -154,7 +154,8 @@ def test_names_of_all_alphabets(tmp_path, characters, name):
     assert ds.PatientName == name
 
 
-@pytest.mark.parametrize("wrong", [b"ISO_IR 6  ", b"ZYXNAME123"])
+# named, as pytest puts the values into the name of the folder, which the log may show
+@pytest.mark.parametrize("wrong", [b"ISO_IR 6  ", b"ZYXNAME123"], ids=["other", "unknown"])
 def test_wrong_character_set(tmp_path, wrong, recwarn, caplog):
     datasets = made.slices(IMAGE, AFFINE)
     for ds in datasets:
