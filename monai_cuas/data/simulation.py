@@ -16,6 +16,7 @@ import numpy as np
 from monai.transforms import Compose
 from tqdm import tqdm
 
+from ..handlers.result_saver import save_nifti
 from ..transforms import LoadScand
 from ..transforms.lesion import SimulateLesiond
 from ..utils import CUASError, replacing, require_writable
@@ -82,10 +83,11 @@ def simulate_lesion_dataset(
         progress,
     )
     lists["test_normal"] = [e for e in lists["test_normal"] if e["subject"] in healthy]
+    original: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
     document = {
-        "name": f"{_read(source).get('name', 'scans')} with simulated lesions",
+        "name": f"{original.get('name', 'scans')} with simulated lesions",
         "description": f"lesions by monai_cuas' simulator ({modality}, seed {seed}); normals from {source}",
-        "modality": _read(source).get("modality", {"0": modality.upper()}),
+        "modality": original.get("modality", {"0": modality.upper()}),
         "labels": {"0": "background", "1": "lesion"},
         "tensorImageSize": "3D",
         **{f"num{name.title().replace('_', '')}": len(entries) for name, entries in lists.items()},
@@ -94,11 +96,6 @@ def simulate_lesion_dataset(
     with replacing(folder / "dataset.json") as temporary:
         temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return str(folder / "dataset.json")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
 
 
 def _transform(kind: str, modality: str) -> Compose:
@@ -127,8 +124,8 @@ def _with_lesions(
         data = _transform(kind, modality).set_random_state(seed + number)({"image": entry["image"]})
         name = f"{entry['subject']}_lesion{copy + 1}"
         files = {"image": f"scans/{name}.nii.gz", "label": f"scans/{name}_mask.nii.gz"}
-        _save(data["image"], folder / files["image"], _is_whole(entry["image"]))
-        _save(data["label"], folder / files["label"], True)
+        _save(data["image"], folder / files["image"], np.int32 if _is_whole(entry["image"]) else np.float32)
+        _save(data["label"], folder / files["label"], np.uint8)
         made.append({**files, "subject": name, **data["lesion"]})
     return made
 
@@ -141,14 +138,10 @@ def _is_whole(path: str) -> bool:
     return bool(np.issubdtype(header.get_data_dtype(), np.integer)) and header.get_slope_inter()[0] in (None, 1.0)
 
 
-def _save(volume: Any, path: Path, whole: bool) -> None:
+def _save(volume: Any, path: Path, dtype: type) -> None:
     array = np.asarray(volume)[0]
-    if whole:
+    if np.issubdtype(dtype, np.integer):
         # rounding must not turn brain into background
-        array = np.where((array != 0) & (np.rint(array) == 0), np.sign(array), np.rint(array)).astype(np.int32)
-    image = nib.Nifti1Image(array, np.asarray(volume.affine, dtype=float))
-    image.set_sform(image.affine, 1)
-    image.set_qform(image.affine, 1)
+        array = np.where((array != 0) & (np.rint(array) == 0), np.sign(array), np.rint(array))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        nib.save(image, temporary)
+    save_nifti(path, array, np.asarray(volume.affine), dtype)
