@@ -16,11 +16,11 @@ import numpy as np
 from monai.transforms import Compose
 from tqdm import tqdm
 
-from ..handlers.result_saver import save_nifti
 from ..transforms import LoadScand
 from ..transforms.lesion import SimulateLesiond
 from ..utils import CUASError, replacing, require_writable
 from .datalist import LISTS, load_datalist
+from .image_writer import save_nifti
 from .phantom import LESION_KINDS
 from .phantom.lesions import LOOK
 

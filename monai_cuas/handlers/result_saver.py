@@ -20,35 +20,17 @@ from ignite.engine import Engine, Events
 from skimage.measure import label as connected_components
 
 from ..data.dicom import IRREGULARITIES
+from ..data.image_writer import save_nifti
 from ..metrics import top_fraction_mean
 from ..transforms.io import LoadScand
 from ..utils import PICTURE_SUFFIXES, CUASError, replacing, require_writable
 from ..visualize.overlay import draw_overlay
 
-__all__ = ["AnomalyResultSaver", "save_nifti", "update_csv"]
+__all__ = ["AnomalyResultSaver", "update_csv"]
 
 logger = logging.getLogger(__name__)
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".dcm", *PICTURE_SUFFIXES)
-
-
-def save_nifti(path: str | os.PathLike, volume: np.ndarray, affine: np.ndarray, dtype: type) -> None:
-    """
-    Write a volume in the grid of its scan, whole or not at all.
-
-    Args:
-        path: ends in .nii.gz.
-        volume: (X, Y, Z).
-        affine: voxel to RAS millimetres; becomes sform and, unless sheared, which a qform cannot say, qform.
-        dtype: of the file.
-    """
-    image = nib.Nifti1Image(np.asarray(volume).astype(dtype), np.asarray(affine, dtype=np.float64))
-    image.set_sform(affine, code=1)
-    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    image.set_qform(affine, code=int(np.allclose(axes.T @ axes, np.eye(3), atol=1e-3)))
-    image.header.set_xyzt_units("mm", "sec")
-    with replacing(path) as temporary:
-        nib.save(image, temporary)
 
 
 def update_csv(path: str | os.PathLike, row: Mapping[str, Any], key: str = "name", merge: bool = False) -> None:

@@ -32,7 +32,7 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from .. import __version__
 from ..data.dicom import DicomSeries, SegmentationTerms, find_series, make_segmentation, read_series
 from ..data.dicom.header import has_highdicom, has_pydicom, pydicom
-from ..handlers.result_saver import save_nifti
+from ..data.image_writer import save_nifti
 from ..utils import CUASError, ScanError
 from .datastore import CheckedDatastore
 from .files import read_label

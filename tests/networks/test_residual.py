@@ -149,6 +149,9 @@ def test_restoration_lowers_its_objective_and_starts_at_the_slice():
     restored = net.restore(y)
     with torch.no_grad():
         assert net.objective(restored, y) < net.objective(y, y)
+    # the map is that of the restored slice, not of the reconstruction
+    torch.testing.assert_close(net.anomaly_map(y), (y - restored).abs())
+    assert not torch.allclose(net.anomaly_map(y), (y - net.reconstruct(y)).abs(), atol=1e-3)
     net.steps, net.step_size = 1, 1e-9
     torch.testing.assert_close(net.restore(y), y)
 

@@ -5,18 +5,17 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from tqdm import tqdm
 
 from ...utils import CUASError, replacing
+from ..image_writer import save_nifti
 from .acquisition import acquire, thick_slices
 from .anatomy import CONTRASTS, simulate_brain
 from .lesions import LESION_KINDS, simulate_lesion
@@ -140,25 +139,19 @@ def split_counts(total: int, splits: Mapping[str, float] | None = None) -> dict[
     return counts
 
 
-def _write_nifti(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
-    """Write a gzipped NIfTI file whose bytes depend on nothing but its content."""
-    image = nib.Nifti1Image(data, affine)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=1)
+def _save(path: Path, data: np.ndarray, affine: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_bytes(gzip.compress(image.to_bytes(), compresslevel=4, mtime=0))
+    save_nifti(path, data, affine, data.dtype.type)
 
 
 def _write_subject(folder: Path, name: str, suffix: str, subject: Subject) -> dict[str, Any]:
     """Write a subject's files and return its entry of the datalist."""
     image = f"{name}/anat/{name}_{suffix}.nii.gz"
-    _write_nifti(folder / image, subject.image, subject.affine)
+    _save(folder / image, subject.image, subject.affine)
     entry: dict[str, Any] = {"image": image}
     if subject.label is not None:
         entry["label"] = f"derivatives/lesion_masks/{name}/anat/{name}_label-lesion_mask.nii.gz"
-        _write_nifti(folder / entry["label"], subject.label, subject.affine)
+        _save(folder / entry["label"], subject.label, subject.affine)
     return {**entry, "subject": name, **subject.record}
 
 

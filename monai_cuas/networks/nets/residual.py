@@ -56,7 +56,11 @@ class ResidualVAE(AttentionVAE):
         Returns:
             The raw map, (N, 1, H, W).
         """
-        return (image - self.reconstruct(image)).abs().mean(dim=1, keepdim=True)
+        return (image - self.pseudo_healthy(image)).abs().mean(dim=1, keepdim=True)
+
+    def pseudo_healthy(self, image: torch.Tensor) -> torch.Tensor:
+        """What the map subtracts from standardised slices: here their reconstruction; same shape."""
+        return self.reconstruct(image)
 
     def reconstruct(self, image: torch.Tensor) -> torch.Tensor:
         """Reconstruction of standardised slices from the latent mean, in [0, 1], same shape."""

@@ -90,12 +90,6 @@ class RestorationVAE(ResidualVAE):
                 x = (x - self.step_size * input_gradient(self.objective(x, target), x)).detach()
         return x
 
-    def anomaly_map(self, image: torch.Tensor) -> torch.Tensor:
-        """
-        Args:
-            image: standardised slices in [0, 1], (N, C, H, W).
-
-        Returns:
-            The raw map, (N, 1, H, W).
-        """
-        return (image - self.restore(image)).abs().mean(dim=1, keepdim=True)
+    def pseudo_healthy(self, image: torch.Tensor) -> torch.Tensor:
+        """What the map subtracts: :meth:`restore`."""
+        return self.restore(image)

@@ -1,7 +1,7 @@
 # Copyright (c) monai_cuas contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Arrays turned to RAS for the work and back, and sets of voxels."""
+"""Arrays turned to RAS for the work and back."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import nibabel as nib
 import numpy as np
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.data import MetaTensor
-from monai.transforms.utils import get_largest_connected_component_mask
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
-__all__ = ["affine_of", "from_ras", "largest_component", "to_ras"]
+__all__ = ["affine_of", "from_ras", "to_ras"]
 
 
 def affine_of(img: NdarrayOrTensor) -> np.ndarray:
@@ -40,8 +39,3 @@ def from_ras(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Undo :func:`to_ras`; ``affine`` is the one that was given to it."""
     turn = ornt_transform(axcodes2ornt("RAS"), io_orientation(affine))
     return np.ascontiguousarray(apply_orientation(volume, turn))
-
-
-def largest_component(mask: np.ndarray) -> np.ndarray:
-    """The largest connected component (corners touch) of a boolean array; nothing of an empty one."""
-    return np.asarray(get_largest_connected_component_mask(mask, connectivity=mask.ndim), dtype=bool)

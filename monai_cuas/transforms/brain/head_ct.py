@@ -13,11 +13,12 @@ import torch
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.data import MetaTensor
 from monai.transforms import Transform
+from monai.transforms.utils import get_largest_connected_component_mask
 from monai.utils import TransformBackends, convert_data_type, convert_to_dst_type
 from scipy import ndimage
 from skimage.morphology import isotropic_closing, isotropic_dilation, isotropic_erosion, isotropic_opening
 
-from .geometry import affine_of, from_ras, largest_component, to_ras
+from .geometry import affine_of, from_ras, to_ras
 
 __all__ = ["IntracranialMask", "enclosure"]
 
@@ -146,7 +147,7 @@ class IntracranialMask(Transform):
                 "units"
             )
         opening = partial(isotropic_opening, radius=2.0, spacing=tuple(spacing[:2]))
-        return largest_component(_by_slice(opening, solid))
+        return get_largest_connected_component_mask(_by_slice(opening, solid))
 
     def _intracranial(self, hu: np.ndarray, head: np.ndarray, pixel: float) -> np.ndarray:
         shell = _by_slice(partial(_close, radius=_BRIDGE_MM / pixel), head & (hu >= _SHELL_HU))
@@ -154,7 +155,8 @@ class IntracranialMask(Transform):
         bone = hu >= self.bone_hu - _HALF_HU
         tissue = (ndimage.median_filter(hu, (3, 3, 1)) > _AIR_HU) & ~bone
         inside = (enclosed >= _INSIDE) & tissue
-        core = largest_component(_by_slice(partial(isotropic_erosion, radius=_CORE_MM / pixel), inside))
+        core = _by_slice(partial(isotropic_erosion, radius=_CORE_MM / pixel), inside)
+        core = get_largest_connected_component_mask(core)
         grown = _by_slice(partial(isotropic_dilation, radius=(_CORE_MM + 1) / pixel), core) & inside
         # Behind an opening of the skull fewer directions meet bone.
         near = _by_slice(partial(isotropic_dilation, radius=_REACH_MM / pixel), grown) & tissue

@@ -12,6 +12,7 @@ import torch
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.data import MetaTensor
 from monai.transforms import Transform
+from monai.transforms.utils import get_largest_connected_component_mask
 from monai.utils import TransformBackends, convert_data_type, convert_to_dst_type
 from scipy import ndimage
 
@@ -102,14 +103,9 @@ class BrainMask(Transform):
             inside = np.ones(image.shape[1:], dtype=bool)
         else:
             inside = foreground(image)
-        labels, n = ndimage.label(inside, structure=np.ones((3, 3, 3)))
-        if n == 0:
+        if not inside.any():
             raise ValueError("the scan has no foreground.")
-        if n > 1:
-            sizes = np.bincount(labels.ravel())
-            sizes[0] = 0
-            inside = labels == sizes.argmax()
-        mask = _fill_holes(inside)[None].astype(np.uint8)
+        mask = _fill_holes(get_largest_connected_component_mask(inside))[None].astype(np.uint8)
         out = convert_to_dst_type(mask, img, dtype=torch.uint8 if isinstance(img, torch.Tensor) else np.uint8)[0]
         if isinstance(out, MetaTensor):
             out.applied_operations = []
