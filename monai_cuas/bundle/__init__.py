@@ -6,13 +6,14 @@ from __future__ import annotations
 from ..utils import require_writable
 from .overrides import check_overrides, unknown_ids
 from .setup import find_bundle_root, install_excepthook, setup
-from .workflow import finish_training, run_config, write_settings
+from .workflow import finish_training, make_workflow, run_config, write_settings
 
 __all__ = [
     "check_overrides",
     "find_bundle_root",
     "finish_training",
     "install_excepthook",
+    "make_workflow",
     "require_writable",
     "run_config",
     "setup",

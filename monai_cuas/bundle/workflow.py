@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +18,30 @@ from monai.bundle import ConfigWorkflow
 from ..data.datalist import load_datalist
 from ..utils import replacing
 
-__all__ = ["finish_training", "run_config", "scan_inputs", "write_settings"]
+__all__ = ["finish_training", "make_workflow", "run_config", "scan_inputs", "write_settings"]
+
+
+def make_workflow(
+    files: Sequence[str], workflow_type: str, logging_file: str | None = None, **settings: Any
+) -> ConfigWorkflow:
+    """
+    MONAI's workflow of merged configs, from within a program that has set up its logging.
+
+    Args:
+        files: paths of the configs, the base first, overlays after it.
+        workflow_type: MONAI's name of the set of properties, "train" or "infer".
+        logging_file: a logging config to apply; None leaves logging as it is, without MONAI's warning that it does.
+        settings: further arguments of ``ConfigWorkflow``, and ids to override.
+    """
+    # the message comes from the constructor alone, so nothing else is silenced
+    logger = logging.getLogger(ConfigWorkflow.__module__)
+    level = logger.level
+    if logging_file is None:
+        logger.setLevel(logging.ERROR)
+    try:
+        return ConfigWorkflow(list(files), workflow_type=workflow_type, logging_file=logging_file or False, **settings)
+    finally:
+        logger.setLevel(level)
 
 
 def run_config(
@@ -37,10 +61,9 @@ def run_config(
     """
     paths = [os.path.join(bundle_root, "configs", name) for name in files]
     overrides = {"bundle_root": os.fspath(bundle_root), **(settings or {})}
-    # the file that the outer run has read already: without one MONAI warns
-    logging_file: str | bool = os.path.join(bundle_root, "configs", "logging.conf")
-    logging_file = os.path.isfile(logging_file) and logging_file
-    workflow = ConfigWorkflow(config_file=paths, workflow_type=workflow_type, logging_file=logging_file, **overrides)
+    # the file that the outer run has read already
+    logging_file = os.path.join(bundle_root, "configs", "logging.conf")
+    workflow = make_workflow(paths, workflow_type, logging_file if os.path.isfile(logging_file) else None, **overrides)
     workflow.initialize()
     workflow.run()
     workflow.finalize()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,19 +65,24 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
     return pairs
 
 
+def _say(line: str) -> None:
+    """Print above a bar that may be there; at once, though a file is written to."""
+    from tqdm import tqdm
+
+    tqdm.write(line)
+    sys.stdout.flush()
+
+
 def _run(arguments: argparse.Namespace) -> int:
     import logging
-
-    from tqdm import tqdm
 
     from ..engines.comparison import Comparison
     from ..engines.comparison_report import write_report
     from ..utils import require_writable
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    # a line for each epoch of each run would hide what is done and what remains
-    for name in ("monai.bundle.workflows", "monai.handlers.StatsHandler"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    # a line for each epoch of each run would hide what is done and what remains; MONAI warns of their absence
+    logging.getLogger("monai.handlers.StatsHandler").setLevel(logging.ERROR)
     require_writable(arguments.output_dir)
     comparison = Comparison(
         arguments.config_file,
@@ -87,7 +93,7 @@ def _run(arguments: argparse.Namespace) -> int:
         parse_overrides(arguments.overrides),
         arguments.retrain,
     )
-    comparison.run(lambda c: None if write_report(c) else None, say=tqdm.write)
+    comparison.run(lambda c: None if write_report(c) else None, say=_say)
     print((comparison.folder / "comparison.md").read_text(encoding="utf-8"))
     print(f"Tables and pictures: {comparison.folder}")
     return 1 if comparison.failed else 0

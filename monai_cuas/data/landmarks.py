@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from ..transforms import BrainVolumed
 from ..utils import CUASError, user_message
+from ..utils.progress import track
 
 __all__ = ["collect_landmarks"]
 
@@ -38,7 +38,7 @@ def collect_landmarks(
         CUASError: if no scan can be used.
     """
     found, failed = [], []
-    for entry in tqdm(datalist, desc="intensity landmarks", disable=not progress, leave=False):
+    for entry in track(datalist, "intensity landmarks", show=progress):
         try:
             found.append(preprocessing.landmarks(entry))
         except Exception as error:

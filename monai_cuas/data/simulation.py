@@ -14,11 +14,11 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from monai.transforms import Compose
-from tqdm import tqdm
 
 from ..transforms import LoadScand
 from ..transforms.lesion import SimulateLesiond
 from ..utils import CUASError, replacing, require_writable
+from ..utils.progress import track
 from .datalist import LISTS, load_datalist
 from .image_writer import save_nifti
 from .phantom import LESION_KINDS
@@ -118,7 +118,7 @@ def _with_lesions(
         raise CUASError("Lesions are simulated into one sequence; give a data set of one.")
     jobs = [(entry, copy) for entry in entries for copy in range(copies)]
     made = []
-    for number, (entry, copy) in enumerate(tqdm(jobs, desc="simulated lesions", disable=not progress)):
+    for number, (entry, copy) in enumerate(track(jobs, "simulated lesions", show=progress, leave=True)):
         kind = kinds[number % len(kinds)]
         # a seed for each scan: one more scan in the list changes none of the others
         data = _transform(kind, modality).set_random_state(seed + number)({"image": entry["image"]})

@@ -20,10 +20,10 @@ from monai.data import Dataset, MetaTensor, PersistentDataset
 from monai.data.utils import json_hashing
 from monai.transforms import Compose, Transform
 from monai.utils import ensure_tuple
-from tqdm import tqdm
 
 from ..transforms import BRAIN_MASK_FILE, BrainVolumed
 from ..utils import CUASError, user_message
+from ..utils.progress import track
 
 __all__ = ["SliceDataset"]
 
@@ -214,7 +214,7 @@ class SliceDataset(Dataset):
     def _first_pass(self, progress: bool) -> list[tuple[int, int]]:
         """Preprocess what is not cached; returns (scan, slice) of the eligible slices."""
         index = []
-        for scan in tqdm(range(len(self.data)), desc="training slices", disable=not progress, leave=False):
+        for scan in track(range(len(self.data)), "training slices", show=progress):
             try:
                 profile = _cached(self._profiles, {"key": self._keys[scan], "scan": scan})
                 chosen = self._eligible(profile["area"], profile["lesion"])

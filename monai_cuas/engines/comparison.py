@@ -18,13 +18,15 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser
 from monai.inferers import Inferer
 
-from ..bundle import unknown_ids
+from ..bundle import make_workflow, unknown_ids
 from ..networks.utils import load_weights, save_weights
 from ..utils import CUASError, replacing, user_message
 from ..utils.resources import Usage
@@ -255,13 +257,8 @@ class Comparison:
         _write(run.folder / _RECORD, record)
         ids = {**self._train_ids(run), "resume": resume}
         with Usage() as usage:
-            workflow = ConfigWorkflow(
-                self._train_files(run),
-                workflow_type="train",
-                meta_file=str(self.configs / "metadata.json"),
-                logging_file=False,
-                **ids,
-            )
+            meta_file = str(self.configs / "metadata.json")
+            workflow = make_workflow(self._train_files(run), "train", meta_file=meta_file, **ids)
             workflow.initialize()
             workflow.run()
             workflow.finalize()
@@ -352,34 +349,55 @@ class Comparison:
 
         Args:
             report: writes the report of the runs that are done.
-            say: takes a line of progress.
+            say: takes a line of progress: one for each stage of a run.
         """
         states = [self.state(run) for run in self.runs]
-        done, began = states.count("done"), time.perf_counter()
-        say(f"{len(self.runs)} runs: {done} done, {len(self.runs) - done} remain.")
-        finished = 0
-        for run, state in zip(self.runs, states):
-            if state == "done":
-                continue
-            say(f"{run.method}, seed {run.seed}: {state} ...")
-            start, outcome = time.perf_counter(), "done"
-            try:
-                if state != "score":
-                    self.train(run, resume=state == "resume")
-                self.score(run)
-            except Exception as error:
-                logger.debug("%s failed", run.folder, exc_info=True)
-                self.failed[f"{run.method}, seed {run.seed}"] = (
-                    user_message(error) or f"{type(error).__name__}: {error}"
-                )
-                outcome = f"FAILED: {self.failed[f'{run.method}, seed {run.seed}']}"
+        left = [(run, state) for run, state in zip(self.runs, states) if state != "done"]
+        say(f"{len(self.runs)} runs: {len(self.runs) - len(left)} done, {len(left)} remain.")
+        took: list[tuple[str, float]] = []
+        began = time.perf_counter()
+        for number, (run, state) in enumerate(left, 1):
+            start = time.perf_counter()
+            label = f"[{number}/{len(left)}] {run.method}, seed {run.seed}"
+            outcome = self._attempt(run, state, partial(_say_stage, say, label))
             gc.collect()
-            finished += 1
-            remain = len(self.runs) - done - finished
-            minutes = (time.perf_counter() - began) / finished * remain / 60
+            now = time.perf_counter()
+            took.append((run.method, now - start))
+            remaining = _remaining([run.method for run, _ in left[number:]], took)
             say(
-                f"{run.method}, seed {run.seed}: {outcome} in {time.perf_counter() - start:.0f} s; "
-                f"{done + finished} of {len(self.runs)} runs, about {minutes:.0f} min remain."
+                f"{label}: {outcome} in {_clock(now - start)} ({_clock(now - began)} elapsed; "
+                f"{len(left) - number} runs remain, about {_clock(remaining)})"
             )
             report(self)
         report(self)
+
+    def _attempt(self, run: Run, state: str, say: Callable[[str], None]) -> str:
+        """Do what remains of a run; "done", or why not."""
+        try:
+            if state != "score":
+                say("training goes on" if state == "resume" else "training")
+                self.train(run, resume=state == "resume")
+            say("calibration and evaluation")
+            self.score(run)
+        except Exception as error:
+            logger.debug("%s failed", run.folder, exc_info=True)
+            why = user_message(error) or f"{type(error).__name__}: {error}"
+            self.failed[f"{run.method}, seed {run.seed}"] = why
+            return f"FAILED: {why}"
+        return "done"
+
+
+def _say_stage(say: Callable[[str], None], label: str, stage: str) -> None:
+    say(f"{label}: {stage} ...")
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _remaining(methods: Sequence[str], took: Sequence[tuple[str, float]]) -> float:
+    """Seconds for runs of these methods: as long as that method's last run took, or the mean of all so far."""
+    known = dict(took)
+    mean = sum(seconds for _, seconds in took) / len(took)
+    return sum(known.get(method, mean) for method in methods)

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from monai.data import MetaTensor
-from tqdm import tqdm
 
 from ..data.read_ahead import read_ahead
 from ..data.robust import TolerantDataset
+from ..utils.progress import track
 
 __all__ = ["score_scans"]
 
@@ -60,7 +60,7 @@ def score_scans(
     if not datalist:
         return
     scans = TolerantDataset(datalist, preprocessing, failed=failed)
-    for item in tqdm(read_ahead(scans), total=len(datalist), desc=desc, leave=False):
+    for item in track(read_ahead(scans), desc, total=len(datalist)):
         yield item, _maps(item, network, methods, postprocessing, device)
 
 

@@ -16,7 +16,9 @@ __all__ = ["EpochProgressBar"]
 
 class EpochProgressBar(ProgressBar):
     """
-    Ignite's progress bar with one step an epoch, for training runs with many short epochs.
+    Ignite's progress bar with one step an epoch, for training runs with many short epochs; on terminals alone.
+
+    Elsewhere, as in a log file, ``StatsHandler`` has a line for each epoch.
 
     Args:
         desc: text before the bar.
@@ -24,7 +26,7 @@ class EpochProgressBar(ProgressBar):
     """
 
     def __init__(self, desc: str = "training", **kwargs: Any) -> None:
-        super().__init__(persist=True, desc=desc, **kwargs)
+        super().__init__(persist=True, desc=desc, **{"disable": None, **kwargs})
 
     def attach(self, engine: Engine, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         """Register on the trainer; the loss of the epoch's last step stands behind the bar."""

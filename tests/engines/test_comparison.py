@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from monai_cuas.cli import main
 from monai_cuas.commands.compare import parse_overrides
 from monai_cuas.data.phantom import make_phantom_cohort
-from monai_cuas.engines.comparison import Comparison
+from monai_cuas.engines.comparison import Comparison, _remaining
 from monai_cuas.engines.comparison_report import gather, mean_and_std, write_report
 from monai_cuas.utils import CUASError
 
@@ -72,6 +73,27 @@ def test_table_has_each_method_seeds_and_costs(compared):
         assert (compared / name).stat().st_size > 5000
 
 
+def test_a_log_of_the_command_has_no_bars_and_no_warnings(phantom, tmp_path, capfd):
+    tiny = [part for key, value in TINY.items() for part in (f"--{key}", json.dumps(value))]
+    arguments = ["compare", "--config_file", CONFIG, "--methods", "ae", "--output_dir", str(tmp_path / "out")]
+    assert main([*arguments, "--dataset_dir", phantom, *tiny]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    lines = out[: out.index("# ")].splitlines()
+    assert [line for line in lines if line][:3] == [
+        "1 runs: 0 done, 1 remain.",
+        "[1/1] ae, seed 0: training ...",
+        "[1/1] ae, seed 0: calibration and evaluation ...",
+    ]
+    assert "\r" not in out
+    assert "Logging file" not in out
+
+
+def test_what_remains_is_reckoned_by_method():
+    assert _remaining(["slow", "quick", "new"], [("slow", 100.0), ("quick", 2.0)]) == pytest.approx(100 + 2 + 51)
+    assert _remaining([], [("slow", 100.0)]) == 0
+
+
 def test_what_is_done_is_not_done_again(compared, phantom, monkeypatch):
     again = _again(phantom, compared)
     assert {again.state(run) for run in again.runs} == {"done"}
@@ -127,7 +149,20 @@ def test_one_failure_does_not_stop_the_others(phantom, tmp_path):
     overlay = tmp_path / "broken.json"
     overlay.write_text(json.dumps({"method": "broken", "loss": {"_target_": "torch.nn.NoSuchLoss"}}))
     comparison = _again(phantom, tmp_path / "out", [str(overlay), "raw_intensity"], [0])
-    comparison.run(write_report, lambda _: None)
+    lines: list[str] = []
+    comparison.run(write_report, lines.append)
+    # a line for each stage, and what remains
+    assert lines[0] == "2 runs: 0 done, 2 remain."
+    assert lines[1] == "[1/2] broken, seed 0: training ..."
+    assert re.match(
+        r"\[1/2\] broken, seed 0: FAILED: .* \(0:00:\d\d elapsed; 1 runs remain, about 0:00:\d\d\)", lines[2]
+    )
+    assert lines[3:5] == [
+        "[2/2] raw_intensity, seed 0: training ...",
+        "[2/2] raw_intensity, seed 0: calibration and evaluation ...",
+    ]
+    assert re.match(r"\[2/2\] raw_intensity, seed 0: done in .*; 0 runs remain, about 0:00:00\)", lines[5])
+    assert len(lines) == 6
     assert list(comparison.failed) == ["broken, seed 0"]
     report = gather(comparison)
     assert list(report["methods"]) == ["raw_intensity"]

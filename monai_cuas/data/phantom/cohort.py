@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ...utils import CUASError, replacing
+from ...utils.progress import track
 from ..image_writer import save_nifti
 from .acquisition import acquire, thick_slices
 from .anatomy import CONTRASTS, simulate_brain
@@ -299,7 +299,7 @@ def _generate(folder: Path, parameters: dict[str, Any], progress: bool) -> None:
     plan += [(f"sub-L{i + 1:04d}", i, kinds[i % len(kinds)]) for i in range(parameters["lesions"])]
     normals: list[dict] = []
     diseased: list[dict] = []
-    for name, number, kind in tqdm(plan, desc="phantom cohort", unit="scan", disable=not progress):
+    for name, number, kind in track(plan, "phantom cohort", show=progress, leave=True, unit="scan"):
         subject = make_phantom_subject(
             parameters["seed"], number, kind, parameters["contrast"], parameters["spacing"],
             parameters["thick_slices"], parameters["oblique"],

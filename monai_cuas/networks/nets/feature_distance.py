@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from monai.networks.layers import GaussianFilter
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from ...utils import CUASError
+from ...utils.progress import track
 from .residual import ResidualVAE
 
 __all__ = ["FeatureDistanceVAE", "PaDiM", "PatchCore", "farthest_points"]
@@ -98,7 +98,7 @@ class FeatureDistanceVAE(ResidualVAE):
         self.eval()
 
         def embedded() -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
-            for batch in tqdm(dataloader, desc="features of the normals", leave=False):
+            for batch in track(dataloader, "features of the normals"):
                 embedding = self.embedding(self.standardize(batch["image"].to(device)))
                 brain = batch["brain_mask"].to(device).float()
                 mask = F.adaptive_avg_pool2d(brain, (embedding.shape[-2], embedding.shape[-1]))
