@@ -26,10 +26,10 @@ from scipy.ndimage import binary_erosion
 from ..inferers import CalibratedInferer, HistogramEqualizationInferer, StandardizedIntensityInferer
 from ..metrics import VoxelRankingMetric, detection_auroc, slice_scores, top_fraction_mean
 from ..networks.layers import ScoreCalibration
-from ..transforms.io import LoadScand
 from ..utils import CUASError, replacing
 from ..visualize.comparison import RECALL_GRID, draw_precision_recall, save_panel_rows, thin_curve
 from ..visualize.overlay import display_slice, draw_panel, to_ras
+from ..visualize.scan import read_display_scan
 from .calibrator import calibrate
 from .scoring import score_scans
 from .truth import ScanTruth, axial_axis, read_truth
@@ -179,23 +179,28 @@ def _groups(entry: Mapping[str, Any], truth: ScanTruth) -> list[str]:
     return groups
 
 
-def _panel_row(item: Mapping[str, Any], title: str, brain: np.ndarray, label: np.ndarray, maps: Mapping) -> dict:
-    """Keep the slice with most lesion of one scan for the picture."""
-    affine = np.asarray(item["brain_mask"].affine)
-    truth, spacing = to_ras(label, affine)
-    index = int(truth.sum(axis=(0, 1)).argmax())
-    file = getattr(item["image"], "meta", {}).get("filename_or_obj", "")
-    scan = brain
-    if os.path.exists(str(file)):
-        loaded = LoadScand("image")({"image": file, "image_channels": item.get("image_channels")})
-        scan = np.asarray(loaded["image"])[0]
-    scan = (scan if scan.shape == brain.shape else brain).astype(np.float32)
+def _panel_row(item: Mapping[str, Any], title: str, brain: np.ndarray, maps: Mapping) -> dict[str, Any] | None:
+    """
+    Keep one slice of a lesion scan for the picture: that with most lesion or, where only the slices are labelled, of
+    those with a lesion the one with most brain. None if neither is known.
+    """
+    truth, affine = item["truth"], np.asarray(item["brain_mask"].affine)
+    outlined = truth.voxels is not None
+    label = truth.voxels if outlined else np.zeros(brain.shape, dtype=bool)
+    wanted = label
+    if not outlined and truth.slices is not None:
+        wanted = brain & np.reshape(truth.slices, np.where(np.arange(3) == item["axis"], -1, 1))
+    if not wanted.any():
+        return None
+    wanted, spacing = to_ras(wanted, affine)
+    index = int(wanted.sum(axis=(0, 1)).argmax())
+    scan = read_display_scan(item, brain.astype(np.float32))
 
     def cut(volume: np.ndarray) -> np.ndarray:
         return display_slice(to_ras(np.asarray(volume), affine)[0], index)
 
     return {
-        "title": title,
+        "title": title if outlined else f"{title}\n(lesion not outlined)",
         "scan": cut(scan),
         "label": cut(label),
         "brain": cut(brain),
@@ -280,8 +285,8 @@ def evaluate(
         arrays = {m: np.nan_to_num(np.asarray(v, dtype=np.float32)) for m, v in maps.items()}
         for method, anomaly in arrays.items():
             gathered[method].add(name, groups, anomaly, brain, truth, item["axis"])
-        if truth.diseased and truth.voxels is not None and len(panel) < panel_rows:
-            panel.append(_panel_row(item, name, brain, truth.voxels, arrays))
+        if truth.diseased and len(panel) < panel_rows and (row := _panel_row(item, name, brain, arrays)):
+            panel.append(row)
         # Two scans are in memory while the next maps are made, and this one need not be the third.
         del item, maps, brain, truth, arrays, anomaly
     if not next(iter(gathered.values())).scans:
@@ -354,7 +359,9 @@ def _draw(folder: Path, gathered: Mapping[str, _Method], panel: list[dict], rate
         return
     draw_panel(folder / "panel.png", panel, list(gathered), rate)
     save_panel_rows(folder / "panel.npz", panel)
-    rankings = {name: method.ranking["all lesions"] for name, method in gathered.items()}
+    rankings = {name: m.ranking["all lesions"] for name, m in gathered.items() if "all lesions" in m.ranking}
+    if not rankings:  # slice labels alone
+        return
     curves = {name: thin_curve(*(ranking.curve()[key] for key in ("tp", "fp"))) for name, ranking in rankings.items()}
     labels = {name: f"{name}, AUPRC {ranking.aggregate()['auprc']:.3f}" for name, ranking in rankings.items()}
     known = {name: curve for name, curve in curves.items() if curve is not None}

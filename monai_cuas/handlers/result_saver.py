@@ -19,12 +19,11 @@ import numpy as np
 from ignite.engine import Engine, Events
 from skimage.measure import label as connected_components
 
-from ..data.dicom import IRREGULARITIES
 from ..data.image_writer import save_nifti
 from ..metrics import top_fraction_mean
-from ..transforms.io import LoadScand
-from ..utils import PICTURE_SUFFIXES, CUASError, replacing, require_writable
+from ..utils import PICTURE_SUFFIXES, replacing, require_writable
 from ..visualize.overlay import draw_overlay
+from ..visualize.scan import read_display_scan
 
 __all__ = ["AnomalyResultSaver", "update_csv"]
 
@@ -156,7 +155,7 @@ class AnomalyResultSaver:
         row = self._row(name, file, anomaly, mask, brain, affine, seconds)
         row["notes"] = self._meta(item, "notes")
         if self.overlay:
-            self._draw(name, file, anomaly, mask, brain, affine, row)
+            self._draw(name, read_display_scan(item, anomaly, self.image_key), anomaly, mask, brain, affine, row)
         update_csv(self.output_dir / "results.csv", row)
         return row
 
@@ -215,29 +214,16 @@ class AnomalyResultSaver:
     def _draw(
         self,
         name: str,
-        file: str,
+        scan: np.ndarray,
         anomaly: np.ndarray,
         mask: np.ndarray,
         brain: np.ndarray,
         affine: np.ndarray,
         row: Mapping[str, Any],
     ) -> None:
-        scan = self._scan(file, anomaly)
         found = f"{row['lesion_volume_ml']:.1f} ml in {row['components']} component(s)"
         text = found if mask.any() else "nothing above the threshold"
         title = f"{name}: {text} (threshold: {self.rate:.2%} of healthy brain voxels)"
         draw_overlay(
             self.output_dir / f"{name}_overlay.png", scan, anomaly, mask, brain, affine, row["threshold_score"], title
         )
-
-    @staticmethod
-    def _scan(file: str, anomaly: np.ndarray) -> np.ndarray:
-        """Read the scan again: the engine's copy is already standardised and cropped."""
-        if not file:
-            return anomaly
-        try:
-            scan = LoadScand("image", dicom_accept=IRREGULARITIES)({"image": file})["image"]
-        except CUASError:
-            return anomaly
-        scan = np.asarray(scan, dtype=np.float32)[0]
-        return np.nan_to_num(scan) if scan.shape == anomaly.shape else anomaly

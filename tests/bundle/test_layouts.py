@@ -28,11 +28,13 @@ def _train(folder, **ids):
     return rows, json.loads((folder / "run" / "evaluation" / "evaluation.json").read_text())
 
 
-def test_lesion_free_slices_of_one_channel_of_many(tmp_path):
+def test_lesion_free_slices_of_one_channel_of_many(tmp_path, monkeypatch):
     """As the paper with BraTS, on files with four channels: patients train by their slices without lesion."""
     task(tmp_path / "data", cases=[f"BRATS_{k:03d}" for k in range(8)], size=32)
     words = ["datalist", "--input", str(tmp_path / "data"), "--output", str(tmp_path / "dataset.json")]
     assert main([*words, "--sequences", "t1gd", "--lesion_free_slices", "--split", "3", "3", "1", "1"]) == 0
+    drawn = []
+    monkeypatch.setattr("monai_cuas.handlers.result_saver.draw_overlay", lambda _, scan, *rest: drawn.append(scan))
     rows, report = _train(tmp_path, middle_slices=None, min_brain_fraction=0.0)
     calibration = json.loads((tmp_path / "run" / "model_calibration.json").read_text())
     image = nib.load(next((tmp_path / "data").rglob("imagesTr/*.nii.gz"))).get_fdata()
@@ -40,6 +42,9 @@ def test_lesion_free_slices_of_one_channel_of_many(tmp_path):
     assert calibration["n_scans"] == 3
     assert calibration["n_voxels"] == 3 * (brain.sum() - brain[..., 16].sum())  # where the lesion lies
     assert [row["size"] for row in rows] == ["32x32x32"]
+    channels = np.moveaxis(nib.load(rows[0]["file"]).get_fdata(), -1, 0)
+    assert len(drawn) == 1
+    assert [bool(np.allclose(drawn[0], channel)) for channel in channels] == [False, False, True, False]
     figures = report["methods"]["raw intensity"]["groups"]["all lesions"]
     assert figures["n_scans"] == figures["n_masks"] == 1
     assert figures["auprc"] is not None

@@ -19,6 +19,7 @@ from monai_cuas.engines.truth import read_truth
 from monai_cuas.inferers import CalibratedInferer
 from monai_cuas.networks.layers import LandmarkStandardization, ScoreCalibration
 from monai_cuas.utils import CUASError, ScanError
+from monai_cuas.visualize.comparison import load_panel_rows
 
 SHAPE = (24, 24, 10)
 RATES = (0.5, 0.1, 0.05, 0.01)
@@ -168,6 +169,36 @@ def test_slice_labels_give_detection_without_a_mask(tmp_path):
     _, wrong = _figures(tmp_path, [*_normals(2, 50), {**lesion, "slice_labels": labels[::-1]}])
     assert wrong["slice_auroc"] < 0.9
     assert "| model | 1 | - |" in (tmp_path / "out" / "evaluation.md").read_text()
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_picture_of_slice_labels_alone(tmp_path, flip):
+    """Of the slices with a lesion that with most brain is shown, wherever the feet are; there is no curve."""
+    affine = np.diag([1.0, 1.0, -1.0 if flip else 1.0, 1.0])
+    labels = [int(k in (2, 3)) for k in range(SHAPE[2])]
+
+    def preprocessing(entry):
+        item = _preprocessing(entry)
+        brain = torch.ones(1, *SHAPE, dtype=torch.uint8)
+        brain[..., 2] = 0
+        brain[:, :12, :, 2] = 1  # less than in slice 3
+        item["image"][..., 3] = 0.8
+        return {**item, "brain_mask": MetaTensor(brain, affine=affine)}
+
+    tests = [*_normals(2, 50), {"image": "l", "subject": "l", "seed": 99, "slice_labels": labels}]
+    tests.append({"image": "k", "subject": "k", "seed": 98, "scan_label": 1})  # nobody knows which slice
+    evaluate(
+        *(_Network(), {"model": CalibratedInferer(_Identity())}, _normals(5), tests),
+        *(preprocessing, _postprocessing, tmp_path),
+        with_baselines=False,
+    )
+    [row] = load_panel_rows(tmp_path / "panel.npz")
+    assert row["title"] == "l\n(lesion not outlined)"
+    assert not row["label"].any()
+    assert row["brain"].all()
+    assert (row["maps"]["model"] == row["maps"]["model"].flat[0]).all()  # slice 3 has one value
+    assert (tmp_path / "panel.png").stat().st_size > 1000
+    assert not (tmp_path / "precision_recall.png").exists()
 
 
 def test_as_many_slice_labels_as_slices(tmp_path):

@@ -243,6 +243,8 @@ def test_bad_input_is_one_sentence_with_the_file(tmp_path, case):
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, CUASError)
+    # the words that a user has to add to the command
+    assert ("--brain_extraction hd-bet" in str(caught.value)) == (match == "not skull-stripped")
 
 
 def test_unstripped_is_let_through_on_request(tmp_path):

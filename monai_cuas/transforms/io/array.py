@@ -35,8 +35,8 @@ _MAX_SIDE_CONTACT = 0.15
 _MAX_SATURATED = 0.05
 _MIN_VALUES = 8
 _STRIP = (
-    "set brain_extraction to hd-bet (MR) or head-ct (CT), or to given if you have brain masks; if it is brain only, "
-    "set allow_unstripped"
+    "add --brain_extraction hd-bet (MR) or --brain_extraction head-ct (CT), or --brain_extraction given if you have "
+    "brain masks; if it is brain only, add --allow_unstripped True"
 )
 
 
