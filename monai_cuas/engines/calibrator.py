@@ -9,7 +9,6 @@ import json
 import logging
 import math
 from collections.abc import Callable, Sequence
-from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,9 @@ import torch
 
 from ..inferers import CalibratedInferer, unwrap
 from ..metrics import top_fraction_mean
+from ..networks.layers import GuaranteedCalibration
 from ..utils import CUASError, replacing
+from .risk_control import ExceedanceCurve, guaranteed_threshold, require_fraction
 from .scoring import score_scans
 from .truth import lesion_free
 
@@ -55,11 +56,15 @@ class _VoxelSample:
         self.values: list[np.ndarray] = []
         self.names: list[str] = []
         self.scan_scores: list[float] = []
+        self.scan_statistics: list[float] = []
+        self.curves: list[ExceedanceCurve] = []
 
-    def add(self, name: str, anomaly: torch.Tensor, brain: torch.Tensor) -> None:
-        scores = np.asarray(anomaly, dtype=np.float32)[np.asarray(brain, dtype=bool)]
+    def add(self, name: str, anomaly: torch.Tensor, brain: torch.Tensor, statistic: Callable) -> None:
+        scores = np.nan_to_num(np.asarray(anomaly, dtype=np.float32)[np.asarray(brain, dtype=bool)])
         self.names.append(name)
         self.scan_scores.append(top_fraction_mean(scores))
+        self.scan_statistics.append(statistic(scores))
+        self.curves.append(ExceedanceCurve.of(scores))
         if len(scores) > self.limit:
             scores = self.generator.choice(scores, self.limit, replace=False)
         self.values.append(scores)
@@ -81,6 +86,7 @@ def _collect(
     sample: _VoxelSample,
     desc: str,
     failed: list[tuple[str, str]],
+    statistic: Callable,
 ) -> _VoxelSample:
     methods = {"map": inferer}
 
@@ -90,7 +96,7 @@ def _collect(
 
     for item, maps in score_scans(datalist, prepare, network, methods, postprocessing, device, desc, failed):
         name = str(item.get("name", item.get("subject", len(sample.names))))
-        sample.add(name, maps["map"], item["normal_tissue"])
+        sample.add(name, maps["map"], item["normal_tissue"], statistic)
         # Two scans are in memory while the next map is made, and this one need not be the third.
         del item, maps
     return sample
@@ -124,6 +130,32 @@ def _relevel(thresholds: np.ndarray, rates: np.ndarray, values: np.ndarray) -> n
     return moved
 
 
+def _set_guaranteed(scale: GuaranteedCalibration, sample: _VoxelSample, bound: float) -> None:
+    """Thresholds from the raw maps behind the postprocessing, which nothing of the calibration scans has touched."""
+    rates = scale.rates.tolist()
+    thresholds = [guaranteed_threshold(sample.curves, r, bound) for r in rates]
+    # the overstated shares of two rates may cross by a rounding
+    known = np.array(thresholds)
+    known[~np.isnan(known)] = np.maximum.accumulate(known[~np.isnan(known)])
+    scale.set_(torch.as_tensor(known))
+    scale.set_scan_scores(sample.scan_statistics)
+    scale.max_fraction.fill_(bound)
+
+
+def _guarantee_report(scale: GuaranteedCalibration) -> dict[str, Any]:
+    values = dict(zip((f"{r:g}" for r in scale.rates.tolist()), scale.thresholds.tolist()))
+    n, bound = scale.n_scans, float(scale.max_fraction)
+    return {
+        "meaning": "threshold on the raw map, on the scan's own grid, at which a further scan like these has at most "
+        "the stated share of its brain found, in expectation (conformal risk control); --guarantee true uses it",
+        "n_scans": n,
+        "max_fraction": bound,
+        "smallest_rate": bound / (n + 1),
+        "thresholds": {r: t for r, t in values.items() if not math.isnan(t)},
+        "normal_scans_needed": {r: math.ceil(bound / float(r) - 1 - 1e-9) for r in values if math.isnan(values[r])},
+    }
+
+
 def _report(
     sample: _VoxelSample, calibration: Any, network: Any, failed: Sequence[tuple[str, str]], weights: str | None
 ) -> dict[str, Any]:
@@ -151,6 +183,7 @@ def _report(
             "by_scan": dict(zip(sample.names, sample.scan_scores)),
             "quantiles": {f"{q:g}": float(np.quantile(scan_scores, q)) for q in (0.5, 0.9, 0.95, 1.0)},
         },
+        "guaranteed": _guarantee_report(calibration.guaranteed),
         "intensity_landmarks": unwrap(network).standardize.landmarks.tolist(),
         "failed": [list(pair) for pair in failed],
     }
@@ -168,13 +201,15 @@ def calibrate(
     max_voxels_per_scan: int = 500_000,
     seed: int = 0,
     weights: str | None = None,
+    max_fraction: float | None = None,
 ) -> dict[str, Any]:
     """
     Fit the calibration of a method on held-out normal scans.
 
     The rates are of brain voxels pooled over scans, on each scan's own grid, behind the whole of the postprocessing; a
     single scan may lie above or below. Two passes: the first sets the thresholds from raw maps, the second corrects
-    them for what resampling and smoothing do to the calibrated map.
+    them for what resampling and smoothing do to the calibrated map. The raw maps also give the guaranteed thresholds,
+    one scan being one observation (docs/calibration.md), and both scales keep the scans' scores for p-values.
 
     Args:
         network: the trained network; its calibration is set in place unless the inferer has its own.
@@ -189,6 +224,8 @@ def calibrate(
         max_voxels_per_scan: of a larger scan, a random sample of this size is used.
         seed: of that sample.
         weights: file that the calibration will be saved in; the report gives its name.
+        max_fraction: largest share of a brain that a mask with a guaranteed threshold may cover, in (0, 1]; None: 1.
+            A smaller one lets fewer scans guarantee a rate.
 
     Returns:
         The report: thresholds by rate and by percentile, rates without support, realised rates, scans' scores.
@@ -197,16 +234,18 @@ def calibrate(
         CUASError: if there are too few scans or voxels for any rate.
     """
     failed: list[tuple[str, str]] = []
-    raw = copy(inferer)
-    raw.raw = True
+    bound = require_fraction(max_fraction)
+    raw, pooled = (CalibratedInferer(inferer.inferer, inferer.calibration, raw) for raw in (True, False))
     calibration = inferer.calibration_of(network)
 
-    def collect(method: CalibratedInferer, desc: str) -> _VoxelSample:
+    def collect(method: CalibratedInferer, desc: str, statistic: Callable) -> _VoxelSample:
         failed.clear()
         empty = _VoxelSample(max_voxels_per_scan, seed)
-        return _collect(network, datalist, preprocessing, method, postprocessing, device, empty, desc, failed)
+        return _collect(
+            network, datalist, preprocessing, method, postprocessing, device, empty, desc, failed, statistic
+        )
 
-    sample = collect(raw, "calibrating (1/2)")
+    sample = collect(raw, "calibrating (1/2)", top_fraction_mean)
     if len(sample.names) < min_scans:
         raise CUASError(
             f"{len(sample.names)} of {len(datalist)} normal scans could be used for calibration, at least {min_scans} "
@@ -219,7 +258,9 @@ def calibrate(
             f"The {len(sample.names)} calibration scans hold too few brain voxels for any of the rates; add more."
         )
     calibration.set_(torch.as_tensor(thresholds))
-    sample = collect(inferer, "calibrating (2/2)")
+    _set_guaranteed(calibration.guaranteed, sample, bound)
+    sample = collect(pooled, "calibrating (2/2)", calibration.statistic)
+    calibration.set_scan_scores(sample.scan_statistics)
     calibration.set_(torch.as_tensor(_relevel(thresholds, rates, sample.sorted())))
     report = _report(sample, calibration, network, failed, weights)
     if report["unsupported_rates"]:

@@ -315,6 +315,7 @@ class Comparison:
             max_voxels_per_scan=get("max_voxels_per_scan"),
             seed=get("seed"),
             weights=weights,
+            max_fraction=get("max_fraction"),
             **how,
         )
         save_weights(network, weights)

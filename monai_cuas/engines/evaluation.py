@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from scipy.ndimage import binary_erosion
 
-from ..inferers import CalibratedInferer, HistogramEqualizationInferer, StandardizedIntensityInferer
+from ..inferers import CalibratedInferer, HistogramEqualizationInferer, StandardizedIntensityInferer, unwrap
 from ..metrics import VoxelRankingMetric, detection_auroc, slice_scores, top_fraction_mean
-from ..networks.layers import ScoreCalibration
+from ..networks.layers import ScoreCalibration, ScoreScale
 from ..utils import CUASError, replacing
 from ..visualize.comparison import RECALL_GRID, draw_precision_recall, save_panel_rows, thin_curve
 from ..visualize.overlay import display_slice, draw_panel, to_ras
@@ -49,17 +49,23 @@ _COLUMNS = (
     "fpr_normal_pooled",
     "fpr_normal_max",
 )
+_ALPHAS = (0.05, 0.1, 0.2)
 _ORACLE = ("oracle_dice", "oracle_iou")
 
 
-def baselines() -> dict[str, CalibratedInferer]:
-    """Return the baselines that always stand beside the model, each with a calibration of its own."""
+def baselines(strategy: type[CalibratedInferer] = CalibratedInferer) -> dict[str, CalibratedInferer]:
+    """
+    Return the baselines that always stand beside the model, each with a calibration of its own.
+
+    Args:
+        strategy: the kind of threshold, :class:`CalibratedInferer` or :class:`GuaranteedInferer`.
+    """
     raw = {
         "raw intensity": StandardizedIntensityInferer(),
         "raw intensity (two-sided)": StandardizedIntensityInferer(two_sided=True),
         "histogram equalisation": HistogramEqualizationInferer(),
     }
-    return {name: CalibratedInferer(inferer, ScoreCalibration()) for name, inferer in raw.items()}
+    return {name: strategy(inferer, ScoreCalibration()) for name, inferer in raw.items()}
 
 
 def size_bin(size_mm: float) -> str:
@@ -73,22 +79,33 @@ def size_bin(size_mm: float) -> str:
 class _Method:
     """What is gathered of one method, scan by scan."""
 
-    def __init__(self, score: float) -> None:
-        self.threshold = score
+    def __init__(self, score: float, scale: ScoreScale) -> None:
+        self.threshold, self.scale = score, scale
         self.ranking: dict[str, VoxelRankingMetric] = {}
         self.scans: list[dict[str, Any]] = []
         self.slices: list[tuple[float, bool, str]] = []
 
     def add(
-        self, name: str, groups: list[str], anomaly: np.ndarray, brain: np.ndarray, truth: ScanTruth, axis: int
+        self,
+        name: str,
+        groups: list[str],
+        anomaly: np.ndarray,
+        whole: np.ndarray,
+        brain: np.ndarray,
+        truth: ScanTruth,
+        axis: int,
     ) -> None:
+        """Count one scan; ``whole`` is its brain as inference sees it, ``brain`` what is left of it by erosion."""
         inside = truth.counted(brain)
+        threshold = self.scale.scan_threshold(torch.as_tensor(anomaly[whole]), self.threshold)
         self.scans.append(
             {
                 "name": name,
                 "groups": groups,
                 "scan_score": top_fraction_mean(anomaly[inside]),
-                **self._voxel_figures(groups, anomaly, inside, truth.voxels),
+                "scan_p_value": self.scale.p_value(anomaly[whole]),
+                "threshold_raised_to": threshold if threshold > self.threshold else None,
+                **self._voxel_figures(groups, anomaly, inside, truth.voxels, threshold),
             }
         )
         sick = truth.sick_slices(inside, axis)
@@ -96,11 +113,11 @@ class _Method:
             self.slices += [(v, bool(sick[k]), name) for k, v in slice_scores(anomaly, inside, axis).items()]
 
     def _voxel_figures(
-        self, groups: list[str], anomaly: np.ndarray, inside: np.ndarray, label: np.ndarray | None
+        self, groups: list[str], anomaly: np.ndarray, inside: np.ndarray, label: np.ndarray | None, threshold: float
     ) -> dict[str, Any]:
         """Counts of one scan; what needs a mask is NaN without one, and takes no part in any pooled figure."""
         scores = anomaly[inside]
-        found = scores >= self.threshold
+        found = scores >= threshold
         if label is None:
             return {"has_mask": False, "found": int(found.sum()), "dice": math.nan, "fpr": math.nan}
         truth = label[inside]
@@ -153,10 +170,21 @@ class _Method:
             "fpr_normal_max": max(rates, default=math.nan),
         }
 
+    def p_values(self) -> dict[str, Any]:
+        """Share of scans whose p-value is at most alpha; of normal scans it should be at most alpha."""
+        shares: dict[str, Any] = {"alpha": list(_ALPHAS), "n_calibration": self.scale.n_scans}
+        for which, is_normal in (("normal", True), ("lesion", False)):
+            p = np.array([s["scan_p_value"] for s in self.scans if ("normal" in s["groups"]) == is_normal])
+            # a p-value is a fraction of n + 1: compared up to rounding
+            shares[which] = [float((p <= a + 1e-12).mean()) if np.isfinite(p).any() else math.nan for a in _ALPHAS]
+        return shares
+
     def report(self) -> dict[str, Any]:
         groups = list(dict.fromkeys(g for s in self.scans for g in s["groups"] if g != "normal"))
         return {
             "threshold_score": self.threshold,
+            "threshold": self.scale.kind,
+            "scan_p_values": self.p_values(),
             "groups": {g: {**self.group(g), **(self.normals() if g == "all lesions" else {})} for g in groups}
             or {"all lesions": self.normals()},
             "scans": [{**s, "diseased": "normal" not in s["groups"]} for s in self.scans],
@@ -219,7 +247,7 @@ def _ensure_calibrated(
                     f"The method '{name}' has no calibration and no normal scans are given to calibrate on."
                 )
             calibrate(network, normals, inferer=method, **how)
-        method.calibration_of(network).require(rate)
+        method.scale_of(network).require(rate)
 
 
 def evaluate(
@@ -256,7 +284,7 @@ def evaluate(
         rate: healthy rate of the calibrated threshold.
         device: where the network runs.
         erode_voxels: the brain mask of all methods is eroded by this many voxels before anything is counted.
-        with_baselines: False leaves :func:`baselines` out.
+        with_baselines: False leaves :func:`baselines` out; they get the kind of threshold of the first method.
         panel_rows: lesion scans in the picture.
 
     Returns:
@@ -265,10 +293,12 @@ def evaluate(
     Raises:
         CUASError: if nothing can be evaluated.
     """
-    every = {**methods, **(baselines() if with_baselines else {})}
+    strategy = type(next(iter(methods.values()), CalibratedInferer(StandardizedIntensityInferer())))
+    every = {**methods, **(baselines(strategy) if with_baselines else {})}
     how = {"preprocessing": preprocessing, "postprocessing": postprocessing, "device": device}
-    _ensure_calibrated(every, network, calibration_list, rate, **how)
-    gathered = {name: _Method(-math.log10(rate)) for name in every}
+    bound = float(unwrap(network).calibration.guaranteed.max_fraction)
+    _ensure_calibrated(every, network, calibration_list, rate, max_fraction=bound, **how)
+    gathered = {name: _Method(-math.log10(rate), method.scale_of(network)) for name, method in every.items()}
     failed: list[tuple[str, str]] = []
     panel: list[dict] = []
 
@@ -278,22 +308,25 @@ def evaluate(
         return {**item, "entry": entry, "axis": axis, "truth": read_truth(entry, item["brain_mask"], axis)}
 
     for item, maps in score_scans(test_list, remember, network, every, postprocessing, device, "evaluating", failed):
-        brain, truth, entry = np.asarray(item["brain_mask"])[0] > 0, item["truth"], item["entry"]
+        whole, truth, entry = np.asarray(item["brain_mask"])[0] > 0, item["truth"], item["entry"]
+        brain = whole
         if erode_voxels:
             brain = binary_erosion(brain, iterations=erode_voxels)
         groups, name = _groups(entry, truth), str(entry.get("name", entry.get("subject", len(panel))))
-        arrays = {m: np.nan_to_num(np.asarray(v, dtype=np.float32)) for m, v in maps.items()}
+        finished = {m: every[m].finish(v, network) for m, v in maps.items()}
+        arrays = {m: np.nan_to_num(np.asarray(v, dtype=np.float32)) * whole for m, v in finished.items()}
         for method, anomaly in arrays.items():
-            gathered[method].add(name, groups, anomaly, brain, truth, item["axis"])
+            gathered[method].add(name, groups, anomaly, whole, brain, truth, item["axis"])
         if truth.diseased and len(panel) < panel_rows and (row := _panel_row(item, name, brain, arrays)):
             panel.append(row)
         # Two scans are in memory while the next maps are made, and this one need not be the third.
-        del item, maps, brain, truth, arrays, anomaly
+        del item, maps, finished, whole, brain, truth, arrays, anomaly
     if not next(iter(gathered.values())).scans:
         raise CUASError(f"None of the {len(test_list)} test scans could be evaluated; correct the data list.")
     report = {
         "rate": rate,
         "erode_voxels": erode_voxels,
+        "threshold": next(iter(gathered.values())).scale.kind,
         "methods": {name: method.report() for name, method in gathered.items()},
         "failed": [list(pair) for pair in failed],
     }
@@ -334,8 +367,9 @@ def _table(report: dict[str, Any], groups: Sequence[str] | None = None) -> str:
     """Markdown of some groups, all by default."""
     columns = (*_COLUMNS, *_ORACLE)
     lines = [
-        f"Threshold: {report['rate']:.2%} of healthy brain voxels. Columns named oracle choose their threshold on the",
-        "test scans themselves. All methods share grid, brain mask, inverse, smoothing and calibration scans.",
+        f"Threshold: {report['rate']:.2%} of healthy brain voxels, {report['threshold']}. Columns named oracle choose",
+        "their threshold on the test scans themselves. All methods share grid, brain mask, inverse, smoothing and",
+        "calibration scans.",
     ]
     for group in groups or list(dict.fromkeys(g for m in report["methods"].values() for g in m["groups"])):
         lines += [

@@ -21,6 +21,7 @@ from skimage.measure import label as connected_components
 
 from ..data.image_writer import save_nifti
 from ..metrics import top_fraction_mean
+from ..networks.layers import ScoreScale
 from ..utils import PICTURE_SUFFIXES, replacing, require_writable
 from ..visualize.overlay import draw_overlay
 from ..visualize.scan import read_display_scan
@@ -83,6 +84,7 @@ class AnomalyResultSaver:
         rate: healthy false-positive rate of the threshold.
         options: postprocessing options to be stated in the table, such as median filter and smallest component.
         overlay: False draws no picture.
+        scale: the score's scale, for the scans' p-values; None leaves them out.
         image_key, brain_key, anomaly_key, mask_key: where the engine's batch and output keep the volumes.
     """
 
@@ -92,6 +94,7 @@ class AnomalyResultSaver:
         rate: float = 0.01,
         options: Mapping[str, Any] | None = None,
         overlay: bool = True,
+        scale: ScoreScale | None = None,
         image_key: str = "image",
         brain_key: str = "brain_mask",
         anomaly_key: str = "anomaly",
@@ -100,6 +103,7 @@ class AnomalyResultSaver:
         if not 0 < rate < 1:
             raise ValueError(f"rate must lie between 0 and 1, got {rate}.")
         self.output_dir, self.rate, self.options, self.overlay = Path(output_dir), rate, dict(options or {}), overlay
+        self.scale = scale
         self.image_key, self.brain_key = image_key, brain_key
         self.anomaly_key, self.mask_key = anomaly_key, mask_key
         self._written: dict[str, str] = {}
@@ -138,7 +142,8 @@ class AnomalyResultSaver:
         Write the files and the row of one scan.
 
         Args:
-            item: image (with its metadata), brain mask, anomaly map and mask, each (1, X, Y, Z).
+            item: image (with its metadata), brain mask, anomaly map and mask, each (1, X, Y, Z); optionally, under the
+                mask's key with "_threshold" behind it, the score that the mask was made at.
             seconds: time that the scan took, for the table.
 
         Returns:
@@ -153,11 +158,21 @@ class AnomalyResultSaver:
         save_nifti(self.output_dir / f"{name}_anomaly.nii.gz", anomaly, affine, np.float32)
         save_nifti(self.output_dir / f"{name}_mask.nii.gz", mask, affine, np.uint8)
         row = self._row(name, file, anomaly, mask, brain, affine, seconds)
+        row["threshold_raised_to"] = self._raised(item)
         row["notes"] = self._meta(item, "notes")
         if self.overlay:
             self._draw(name, read_display_scan(item, anomaly, self.image_key), anomaly, mask, brain, affine, row)
         update_csv(self.output_dir / "results.csv", row)
         return row
+
+    def _raised(self, item: Mapping[str, Any]) -> float | str:
+        """The score that this scan's mask was made at, if it had to be raised to keep within the largest share."""
+        used = float(_first(item.get(f"{self.mask_key}_threshold", -math.inf)))
+        return round(used, 4) if used > -math.log10(self.rate) + 1e-6 else ""
+
+    def _p_value(self, scores: np.ndarray) -> float | str:
+        p = math.nan if self.scale is None else self.scale.p_value(scores)
+        return "" if math.isnan(p) else round(p, 4)
 
     def _file(self, item: Mapping[str, Any]) -> str:
         return self._meta(item, "filename_or_obj") or str(item.get("file", ""))
@@ -202,6 +217,7 @@ class AnomalyResultSaver:
             "lesion_volume_ml": round(float(mask.sum() * millilitres), 4),
             "components": int(connected_components(mask, connectivity=3).max()) if mask.any() else 0,
             "scan_score": round(top_fraction_mean(anomaly[brain]), 4),
+            "scan_p_value": self._p_value(anomaly[brain]),
             "threshold_rate": self.rate,
             "threshold_score": round(-math.log10(self.rate), 4),
             "fraction_of_brain": round(float(mask.sum() / max(int(brain.sum()), 1)), 6),

@@ -6,6 +6,7 @@ from __future__ import annotations
 from .evidence import EvidenceInferer
 from .inferer import (
     CalibratedInferer,
+    GuaranteedInferer,
     HistogramEqualizationInferer,
     StandardizedIntensityInferer,
     TrainingOutputInferer,
@@ -16,6 +17,7 @@ from .inferer import (
 __all__ = [
     "CalibratedInferer",
     "EvidenceInferer",
+    "GuaranteedInferer",
     "HistogramEqualizationInferer",
     "StandardizedIntensityInferer",
     "TrainingOutputInferer",

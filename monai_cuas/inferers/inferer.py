@@ -14,10 +14,11 @@ from monai.inferers import Inferer, SliceInferer
 from monai.utils import convert_to_tensor
 from skimage.exposure import equalize_hist
 
-from ..networks.layers import ScoreCalibration
+from ..networks.layers import GuaranteedCalibration, ScoreCalibration, ScoreScale
 
 __all__ = [
     "CalibratedInferer",
+    "GuaranteedInferer",
     "HistogramEqualizationInferer",
     "StandardizedIntensityInferer",
     "TrainingOutputInferer",
@@ -71,6 +72,25 @@ class CalibratedInferer(Inferer):
         """Return the calibration in use; a TorchScript network's works as well."""
         return unwrap(network).calibration if self.calibration is None else self.calibration
 
+    def scale_of(self, network: Any) -> ScoreScale:
+        """Return the scale of the score, which knows the thresholds."""
+        return self.calibration_of(network)
+
+    def final_scale(self, network: Any) -> ScoreScale | None:
+        """Return what the map still needs on the scan's own grid to become the score: nothing."""
+        return None
+
+    def finish(self, anomaly: torch.Tensor, network: Any) -> torch.Tensor:
+        """
+        Args:
+            anomaly: this inferer's map behind the postprocessing, any shape.
+            network: as in the call.
+
+        Returns:
+            The score, of the same shape.
+        """
+        return anomaly
+
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
         """
         Args:
@@ -82,6 +102,34 @@ class CalibratedInferer(Inferer):
         """
         attention = self.inferer(inputs, network, *args, **kwargs)
         return attention if self.raw else self.calibration_of(network)(attention)
+
+
+class GuaranteedInferer(CalibratedInferer):
+    """
+    The raw map of another inferer, whose score is formed last, on the scan's own grid, by the guaranteed scale.
+
+    Up to there nothing depends on the calibration scans, which the guarantee asks for (docs/calibration.md).
+
+    Args:
+        inferer: gives the raw map, (B, 1, X, Y, Z), from (inputs, network).
+        calibration: the method's own calibration; None takes the one that travels with the network's weights.
+    """
+
+    def __init__(self, inferer: Inferer, calibration: ScoreCalibration | None = None) -> None:
+        super().__init__(inferer, calibration, raw=True)
+
+    def scale_of(self, network: Any) -> GuaranteedCalibration:
+        """Return the guaranteed scale."""
+        return self.calibration_of(network).guaranteed
+
+    def final_scale(self, network: Any) -> GuaranteedCalibration:
+        """Return the guaranteed scale, which the postprocessing is to apply."""
+        return self.scale_of(network)
+
+    def finish(self, anomaly: torch.Tensor, network: Any) -> torch.Tensor:
+        """Return the score of a raw map behind the postprocessing."""
+        scale = self.scale_of(network)
+        return scale(anomaly.to(scale.thresholds.device)).to(anomaly.device)
 
 
 class VolumeScaledInferer(SliceInferer):

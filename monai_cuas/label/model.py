@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import os
 import threading
 from dataclasses import dataclass
@@ -110,6 +111,7 @@ class ServedModel:
     def parts(self, options: InferOptions | None = None) -> tuple[Any, Any, Any]:
         """Preprocessing, inferer and postprocessing of the config, with the options of a request."""
         parser = self._parser()
+        parser["network_def"] = self.network()[0]
         if options is not None:
             asked = {n: getattr(options, n) for n in ("rate", "threshold", "min_component_ml")}
             parser["displayable_configs"] = {**self._config["displayable_configs"], **asked}
@@ -130,8 +132,9 @@ class ServedModel:
         """
         with self._lock:
             network, digest = self.network()
-            network.calibration.require(options.asked_rate)  # type: ignore[operator, union-attr]
             preprocessing, inferer, postprocessing = self.parts(options)
+            scale = inferer.scale_of(network)
+            scale.require(options.asked_rate)
             item = preprocessing({"image": image})
             with torch.no_grad():
                 item["pred"] = inferer(item["image"][None].to(self._config["device"]), network)[0].cpu()
@@ -139,8 +142,11 @@ class ServedModel:
         mask, anomaly = (np.asarray(item[key][0]) for key in ("pred", "anomaly"))
         brain = np.asarray(item["brain_mask"][0]) > 0
         affine = np.asarray(item["brain_mask"].affine, dtype=np.float64)
+        p_value = scale.p_value(anomaly[brain])
         summary = {
             "scan_score": round(float(top_fraction_mean(anomaly[brain])), 4),
+            # JSON has no NaN, which stands for weights without calibration scans' scores
+            "scan_p_value": None if math.isnan(p_value) else round(p_value, 4),
             "lesion_volume_ml": round(float(mask.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000), 4),
             "components": int(connected_components(mask, connectivity=3).max()) if mask.any() else 0,
             "nothing_found": not mask.any(),

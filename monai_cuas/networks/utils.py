@@ -40,6 +40,12 @@ def _decode_text(code: torch.Tensor) -> str:
     return bytes(code.tolist()).rstrip(b"\0").decode("ascii", "replace")
 
 
+def _optional(network: nn.Module) -> set[str]:
+    """Entries that older weights files lack; the modules that have them name them."""
+    modules = network.named_modules()
+    return {f"{place}.{name}" for place, module in modules for name in getattr(module, "optional_buffers", ())}
+
+
 def save_weights(network: nn.Module, path: str | os.PathLike) -> None:
     """Write the state dict of ``network`` (unwrapped, on the CPU) to ``path`` in one step."""
     state = getattr(network, "module", network).state_dict()
@@ -50,6 +56,8 @@ def save_weights(network: nn.Module, path: str | os.PathLike) -> None:
 def load_weights(network: nn.Module, path: str | os.PathLike) -> nn.Module:
     """
     Load a state dict, plain or under the key "model" or "network", with ``weights_only=True``.
+
+    Buffers that a module names in ``optional_buffers`` may be missing, as they are in files of earlier versions.
 
     Returns:
         The network.
@@ -68,7 +76,8 @@ def load_weights(network: nn.Module, path: str | os.PathLike) -> nn.Module:
     own = network.state_dict()
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ScanError(path, "this file holds no state dict of tensors", "give the model.pt that training wrote")
-    wrong = sorted(own.keys() ^ state.keys()) or [k for k in own if own[k].shape != state[k].shape]
+    unknown, missing = state.keys() - own.keys(), own.keys() - state.keys() - _optional(network)
+    wrong = sorted(unknown | missing) or [k for k in own if k in state and own[k].shape != state[k].shape]
     if "image_size" in own and "image_size" in state and not torch.equal(own["image_size"].cpu(), state["image_size"]):
         size, asked = int(state["image_size"][0]), int(own["image_size"][0])
         raise ScanError(path, f"trained at image_size {size}, the config says {asked}", f"pass --image_size {size}")

@@ -27,11 +27,12 @@ from monai.transforms import (
 )
 from monai.utils import ensure_tuple
 
+from ..networks.layers import ScoreScale
 from ..utils import CUASError, brain_mask_beside
 from .brain import BRAIN_MASK_FILE, EXTRACTIONS, brain_mask_step
 from .intensity import DEFAULT_LEVELS, ForegroundQuantileScale, ForegroundQuantileScaled, N4BiasCorrectiond
 from .io import LoadScand, ValidateScand
-from .post import MaskAnomalyd, ThresholdAnomalyd
+from .post import CalibrateAnomalyd, MaskAnomalyd, ThresholdAnomalyd
 from .spatial import AlignPosed, PadToPhysicalSquared
 
 __all__ = ["AnomalyPostprocessing", "BrainVolumed"]
@@ -257,6 +258,8 @@ class AnomalyPostprocessing(Compose):
         min_component_ml: smallest connected component to keep, in ml; 0: all.
         min_component_voxels: the same in voxels.
         fill_holes: fill holes in the components.
+        scale: turns a raw map into the score here, behind everything that resamples or smooths it, and may raise the
+            threshold of a scan; None: the map is the score. With ``fill_holes`` its guarantee would not hold.
         image_key: the preprocessed image, with the trace of its transforms.
     """
 
@@ -271,7 +274,10 @@ class AnomalyPostprocessing(Compose):
         min_component_voxels: int = 0,
         fill_holes: bool = False,
         image_key: str = "image",
+        scale: ScoreScale | None = None,
     ) -> None:
+        if scale is not None and fill_holes:
+            raise ValueError("fill_holes adds voxels after the threshold, which no calibration knows; leave it out.")
         steps: list[Any] = [
             # Invertd looks for the trace beside a plain tensor, such as a scripted network gives, and with a
             # MetaTensor in the image.
@@ -282,10 +288,12 @@ class AnomalyPostprocessing(Compose):
         if median_radius > 0:
             # Once more masked: the filter reaches over the brain's edge.
             steps += [MedianSmoothd(keys, radius=median_radius), MaskAnomalyd(keys)]
+        if scale is not None:
+            steps += [CalibrateAnomalyd(keys, scale), MaskAnomalyd(keys)]
         steps.append(CopyItemsd(keys, names="anomaly"))
         # A threshold that is given wins over the default rate.
         if threshold is not None or rate is not None:
-            steps.append(ThresholdAnomalyd(keys, rate=None if threshold is not None else rate, threshold=threshold))
+            steps.append(ThresholdAnomalyd(keys, None if threshold is not None else rate, threshold, scale))
             steps += _clean_up(keys, min_component_ml, min_component_voxels, fill_holes)
         super().__init__(steps)
 

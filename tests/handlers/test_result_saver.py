@@ -13,6 +13,7 @@ from ignite.engine import Engine
 from monai.data import MetaTensor
 
 from monai_cuas.handlers.result_saver import AnomalyResultSaver
+from monai_cuas.networks.layers import ScoreCalibration
 from monai_cuas.utils import CUASError
 
 SHAPE = (20, 24, 8)
@@ -136,3 +137,17 @@ def test_unwritable_folder_is_refused_before_any_work(tmp_path):
 def test_rate_out_of_range(tmp_path, rate):
     with pytest.raises(ValueError, match="rate"):
         AnomalyResultSaver(tmp_path, rate=rate)
+
+
+def test_p_value_and_a_raised_threshold(tmp_path):
+    scale = ScoreCalibration((0.1, 0.01))
+    scale.set_(torch.tensor([1.0, 2.0]))
+    scale.set_scan_scores([1.0, 3.6, 3.4])
+    item, made = _scan(tmp_path)
+    out = tmp_path / "out"
+    _run(AnomalyResultSaver(out, overlay=False), [_scan(tmp_path, "plain")])
+    _run(AnomalyResultSaver(out, overlay=False, scale=scale), [(item, {**made, "pred_threshold": 2.25})])
+    rows = _rows(out)
+    assert (rows["plain"]["scan_p_value"], rows["plain"]["threshold_raised_to"]) == ("", "")
+    # the highest 0.1% are at 3.5: one of three calibration scans is as high
+    assert (rows["scan"]["scan_p_value"], rows["scan"]["threshold_raised_to"]) == ("0.5", "2.25")

@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 from .attention_map import gradient_weighted_map, mean_activation_map
-from .calibration import DEFAULT_RATES, ScoreCalibration
+from .calibration import DEFAULT_RATES, MAX_SCANS, GuaranteedCalibration, ScoreCalibration, ScoreScale
 from .standardization import DEFAULT_LEVELS, LandmarkStandardization
 
 __all__ = [
     "DEFAULT_LEVELS",
     "DEFAULT_RATES",
+    "GuaranteedCalibration",
     "LandmarkStandardization",
+    "MAX_SCANS",
     "ScoreCalibration",
+    "ScoreScale",
     "gradient_weighted_map",
     "mean_activation_map",
 ]

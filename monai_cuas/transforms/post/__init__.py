@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
-from .array import MaskAnomaly, ThresholdAnomaly
+from .array import CalibrateAnomaly, MaskAnomaly, ThresholdAnomaly
 from .dictionary import (
+    CalibrateAnomalyD,
+    CalibrateAnomalyd,
+    CalibrateAnomalyDict,
     MaskAnomalyD,
     MaskAnomalyd,
     MaskAnomalyDict,
@@ -16,6 +19,10 @@ from .dictionary import (
 )
 
 __all__ = [
+    "CalibrateAnomaly",
+    "CalibrateAnomalyD",
+    "CalibrateAnomalyDict",
+    "CalibrateAnomalyd",
     "MaskAnomaly",
     "MaskAnomalyD",
     "MaskAnomalyDict",

@@ -11,9 +11,13 @@ from typing import Any
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from .array import MaskAnomaly, ThresholdAnomaly
+from ...networks.layers import ScoreScale
+from .array import CalibrateAnomaly, MaskAnomaly, ThresholdAnomaly
 
 __all__ = [
+    "CalibrateAnomalyD",
+    "CalibrateAnomalyDict",
+    "CalibrateAnomalyd",
     "MaskAnomalyD",
     "MaskAnomalyDict",
     "MaskAnomalyd",
@@ -47,14 +51,39 @@ class MaskAnomalyd(MapTransform):
         return d
 
 
+class CalibrateAnomalyd(MapTransform):
+    """
+    Dictionary version of :class:`CalibrateAnomaly`.
+
+    Args:
+        keys: raw maps.
+        scale: from raw values to scores.
+        allow_missing_keys: skip keys that are absent.
+    """
+
+    backend = CalibrateAnomaly.backend
+
+    def __init__(self, keys: KeysCollection, scale: ScoreScale, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.calibrator = CalibrateAnomaly(scale)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            d[key] = self.calibrator(d[key])
+        return d
+
+
 class ThresholdAnomalyd(MapTransform):
     """
-    Dictionary version of :class:`ThresholdAnomaly`.
+    Dictionary version of :class:`ThresholdAnomaly`; the threshold that was used is left in ``KEY_threshold``.
 
     Args:
         keys: maps.
         rate: healthy exceedance rate in (0, 1).
         threshold: score, instead of ``rate``.
+        scale: may raise the threshold of a scan.
+        mask_key: brain mask on the maps' grid; without one the threshold stays.
         allow_missing_keys: skip keys that are absent.
     """
 
@@ -65,17 +94,25 @@ class ThresholdAnomalyd(MapTransform):
         keys: KeysCollection,
         rate: float | None = None,
         threshold: float | None = None,
+        scale: ScoreScale | None = None,
+        mask_key: str = "brain_mask",
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.thresholder = ThresholdAnomaly(rate, threshold)
+        self.mask_key = mask_key
+        self.thresholder = ThresholdAnomaly(rate, threshold, scale)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key] = self.thresholder(d[key])
+            mask = d.get(self.mask_key)
+            d[f"{key}_threshold"] = (
+                self.thresholder.threshold if mask is None else self.thresholder.of_scan(d[key], mask)
+            )
+            d[key] = self.thresholder(d[key], mask)
         return d
 
 
+CalibrateAnomalyD = CalibrateAnomalyDict = CalibrateAnomalyd
 MaskAnomalyD = MaskAnomalyDict = MaskAnomalyd
 ThresholdAnomalyD = ThresholdAnomalyDict = ThresholdAnomalyd

@@ -1,0 +1,162 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The guaranteed scale, scans' p-values, and weights from before there were any."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from monai_cuas.networks import load_weights, save_weights
+from monai_cuas.networks.layers import MAX_SCANS, GuaranteedCalibration, ScoreCalibration
+from monai_cuas.networks.nets import AttentionVAE
+from monai_cuas.utils import CUASError
+
+RATES = (0.5, 0.1, 0.01)
+
+
+def _net() -> AttentionVAE:
+    return AttentionVAE(image_size=24, channels=(4, 8), layers=(1, 1), latent_size=3)
+
+
+def _guaranteed(n: int, thresholds, bound: float = 1.0) -> GuaranteedCalibration:
+    scale = GuaranteedCalibration(RATES)
+    scale.set_(torch.tensor(thresholds))
+    scale.set_scan_scores(np.arange(float(n)))
+    scale.max_fraction.fill_(bound)
+    return scale
+
+
+def test_inverse_undoes_the_score():
+    scale = ScoreCalibration(RATES)
+    scale.set_(torch.tensor([0.2, 1.0, 4.0]))
+    raw = np.linspace(0.0, 9.0, 200)
+    score = scale(torch.as_tensor(raw)).numpy()
+    np.testing.assert_allclose(scale.inverse(score)[score > 0], raw[score > 0], atol=1e-9)
+    np.testing.assert_array_equal(ScoreCalibration(RATES).inverse(raw), raw)
+
+
+def test_inverse_where_the_highest_thresholds_are_equal():
+    scale = ScoreCalibration(RATES)
+    scale.set_(torch.tensor([0.2, 1.0, 1.0]))
+    raw = np.array([0.3, 0.9, 1.0, 1.2, 5.0])
+    np.testing.assert_allclose(scale.inverse(scale(torch.as_tensor(raw)).numpy()), raw, atol=1e-9)
+
+
+def test_p_value_by_hand_and_its_rank_knows_nothing_of_the_thresholds():
+    raw = np.linspace(0.0, 5.5, 1000)  # the highest 0.1%: one voxel, 5.5
+    for thresholds in ([0.1, 2.0, 3.0], [0.1, 4.0, 20.0]):
+        scale = _guaranteed(9, thresholds)
+        score = scale(torch.as_tensor(raw)).numpy()
+        assert scale.statistic(score) == pytest.approx(5.5)
+        assert scale.p_value(score) == pytest.approx((1 + 3) / 10)  # 6, 7 and 8 are as high
+    assert np.isnan(GuaranteedCalibration(RATES).p_value(raw))
+
+
+def test_p_values_of_exchangeable_scans_are_uniform():
+    """Of 1/(n+1), ..., 1 each is as likely; ties only raise a p-value."""
+    generator, n = np.random.default_rng(0), 9
+    p = []
+    for _ in range(2000):
+        scale = ScoreCalibration(RATES)
+        scans = generator.standard_t(2, n + 1)  # heavy tails
+        scale.set_scan_scores(scans[:n])
+        p.append(scale.p_value(np.full(10, scans[n])))
+    counts = np.bincount(np.round(np.array(p) * (n + 1)).astype(int), minlength=n + 2)[1:]
+    assert ((counts - 200) ** 2 / 200).sum() < 27.9  # chi squared, 9 degrees of freedom, 0.1%
+    for alpha in (0.1, 0.2, 0.5):
+        assert np.mean(np.array(p) <= alpha + 1e-12) <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / len(p))
+
+
+def test_scans_beyond_the_buffer_are_left_out():
+    scale = ScoreCalibration(RATES)
+    scale.set_scan_scores(np.arange(MAX_SCANS + 5))
+    assert scale.n_scans == MAX_SCANS
+    scale.set_scan_scores([1.0, 2.0])
+    assert scale.n_scans == 2
+
+
+@pytest.mark.parametrize("bound", [1.0, 0.25, 0.1])
+def test_cap_raises_the_threshold_of_that_scan_alone(bound):
+    scale = _guaranteed(20, [0.1, 0.2, 0.3], bound)
+    calm = torch.linspace(0, 1, 200)
+    alarmed = torch.cat([torch.full((60,), 0.2), torch.linspace(2, 3, 120), torch.full((20,), 3.0)])
+    assert scale.scan_threshold(calm, 0.95) == 0.95
+    threshold = scale.scan_threshold(alarmed, 1.5)
+    found = int((alarmed >= threshold).sum())
+    assert found <= bound * 200
+    if bound == 1.0:
+        assert threshold == 1.5
+    elif bound == 0.25:
+        assert found == 50
+        assert int((alarmed > threshold).sum()) == 50  # the mask's comparison
+    else:  # 21 share the highest value: not one may be found
+        assert found == 0
+    assert ScoreCalibration(RATES).scan_threshold(alarmed, 1.5) == 1.5
+
+
+@pytest.mark.parametrize(
+    ("scale", "rate", "words"),
+    [
+        (GuaranteedCalibration(RATES), 0.01, "carry no guaranteed thresholds"),
+        (
+            _guaranteed(12, [1.0, 2.0, float("nan")]),
+            0.01,
+            "at least 99 normal scans, or with --max_fraction below 0.13",
+        ),
+        (_guaranteed(3, [1.0, 2.0, float("nan")], 0.1), 0.01, "at least 9 normal scans, or with --max_fraction below"),
+        (_guaranteed(12, [1.0, 2.0, float("nan")]), 0.03, "for the healthy rate 0.03; ask for one of 0.5, 0.1, 0.01"),
+    ],
+)
+def test_what_is_not_guaranteed_is_one_sentence(scale, rate, words):
+    with pytest.raises(CUASError) as error:
+        scale.require(rate)
+    assert words in str(error.value)
+    assert str(error.value).count(". ") == 0
+
+
+def test_supported_rate_passes():
+    scale = _guaranteed(12, [1.0, 2.0, float("nan")])
+    score = -np.log10(0.1)
+    scale.require(10**-score)  # as the config asks, which knows the score alone
+    assert scale.threshold(0.1) == 2.0
+
+
+def test_old_weights_load_and_clear_what_they_lack(tmp_path):
+    net = _net()
+    net.calibration.set_(torch.linspace(0, 1, 11))
+    new = {"scan_scores", "guaranteed.rates", "guaranteed.thresholds", "guaranteed.scan_scores"}
+    new = {f"calibration.{name}" for name in new | {"guaranteed.max_fraction"}}
+    state = net.state_dict()
+    assert new <= state.keys()
+    torch.save({k: v for k, v in state.items() if k not in new}, tmp_path / "old.pt")
+    used = _net()
+    used.calibration.set_scan_scores([1.0])
+    used.calibration.guaranteed.max_fraction.fill_(0.1)
+    loaded = load_weights(used, tmp_path / "old.pt")
+    assert loaded.calibration.threshold(0.01) == pytest.approx(net.calibration.threshold(0.01))
+    assert loaded.calibration.n_scans == loaded.calibration.guaranteed.n_scans == 0
+    assert float(loaded.calibration.guaranteed.max_fraction) == 1.0
+    # strict loading by others, such as a resumed checkpoint
+    _net().load_state_dict(torch.load(tmp_path / "old.pt", weights_only=True), strict=True)
+    torch.save({k: v for k, v in state.items() if k not in {*new, "calibration.thresholds"}}, tmp_path / "broken.pt")
+    with pytest.raises(CUASError, match="1 entries differ, such as calibration.thresholds"):
+        load_weights(_net(), tmp_path / "broken.pt")
+
+
+def test_guarantee_travels_with_the_weights_and_through_torchscript(tmp_path):
+    net = _net().eval()
+    net.calibration.set_(torch.linspace(0, 1, 11))
+    guaranteed = net.calibration.guaranteed
+    guaranteed.set_(torch.linspace(0, 2, 11))
+    guaranteed.set_scan_scores([1.0, 2.0, 3.0])
+    guaranteed.max_fraction.fill_(0.2)
+    save_weights(net, tmp_path / "model.pt")
+    loaded = load_weights(_net(), tmp_path / "model.pt").calibration.guaranteed
+    assert (loaded.n_scans, float(loaded.max_fraction), loaded.threshold(0.001)) == (3, pytest.approx(0.2), 2.0)
+    scripted = torch.jit.script(net)
+    x = torch.linspace(-1, 3, 50)
+    torch.testing.assert_close(scripted.calibration.guaranteed(x), guaranteed(x))
+    torch.testing.assert_close(scripted.calibration(x), net.calibration(x))
