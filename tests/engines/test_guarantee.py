@@ -85,7 +85,7 @@ def test_thresholds_are_those_of_the_raw_map_behind_the_postprocessing(tmp_path)
     np.testing.assert_allclose(scale.scan_scores[:12].numpy(), expected, rtol=1e-6)
     # the pooled scale's scores went through the score and the smoothing, and back
     assert network.calibration.n_scans == 12
-    np.testing.assert_allclose(network.calibration.scan_scores[:12].numpy(), expected, atol=0.02)
+    np.testing.assert_allclose(network.calibration.scan_scores[:12].numpy(), expected, atol=0.06)
     written = json.loads((tmp_path / "calibration.json").read_text())["guaranteed"]
     assert written == report["guaranteed"]
     assert written["normal_scans_needed"] == {"0.01": 19}
