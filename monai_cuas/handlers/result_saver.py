@@ -239,7 +239,7 @@ class AnomalyResultSaver:
     ) -> None:
         found = f"{row['lesion_volume_ml']:.1f} ml in {row['components']} component(s)"
         text = found if mask.any() else "nothing above the threshold"
-        title = f"{name}: {text} (threshold: {self.rate:.2%} of healthy brain voxels)"
-        draw_overlay(
-            self.output_dir / f"{name}_overlay.png", scan, anomaly, mask, brain, affine, row["threshold_score"], title
-        )
+        raised = ", raised to keep within the largest share" if row["threshold_raised_to"] else ""
+        title = f"{name}: {text} (threshold: {self.rate:.2%} of healthy brain voxels{raised})"
+        limit = row["threshold_raised_to"] or row["threshold_score"]
+        draw_overlay(self.output_dir / f"{name}_overlay.png", scan, anomaly, mask, brain, affine, limit, title)

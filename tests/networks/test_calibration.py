@@ -107,6 +107,7 @@ def test_cap_raises_the_threshold_of_that_scan_alone(bound):
             "at least 99 normal scans, or with --max_fraction below 0.13",
         ),
         (_guaranteed(3, [1.0, 2.0, float("nan")], 0.1), 0.01, "at least 9 normal scans, or with --max_fraction below"),
+        (_guaranteed(12, [1.0, 2.0, 3.0], 0.1), 0.1, "rate 0.1 is not below 0.1, the largest share"),
         (_guaranteed(12, [1.0, 2.0, float("nan")]), 0.03, "for the healthy rate 0.03; ask for one of 0.5, 0.1, 0.01"),
     ],
 )

@@ -271,6 +271,12 @@ class GuaranteedCalibration(ScoreScale):
         if not same.any():
             known = ", ".join(f"{r:g}" for r in self.rates.tolist())
             raise CUASError(f"There is no guaranteed threshold for the healthy rate {rate:g}; ask for one of {known}.")
+        if rate >= float(self.max_fraction):
+            raise CUASError(
+                f"The healthy rate {rate:g} is not below {float(self.max_fraction):g}, the largest share of a brain "
+                "that may be found, so that much would be found in every scan; ask for a lower rate or calibrate with "
+                "a larger --max_fraction."
+            )
         if torch.isnan(self.thresholds[same]).any() or not self.is_calibrated:
             n, bound = self.n_scans, float(self.max_fraction)
             raise CUASError(
