@@ -21,6 +21,8 @@ from ..utils import replacing
 
 __all__ = ["choose_slices", "display_slice", "draw_overlay", "draw_panel", "grey_window", "save_figure", "to_ras"]
 
+# maps side by side in a panel
+_PANEL_COLUMNS = 8
 _SCORE_TICKS = (1.0, 2.0, 3.0, 4.0)  # healthy rates 10%, 1%, 0.1%, 0.01%
 
 
@@ -174,6 +176,8 @@ def draw_panel(path: str | os.PathLike, rows: list[dict], methods: list[str], ra
     """
     Draw test slices, one a row: the scan with the true outline, then each method's map on the common calibrated scale.
 
+    Many methods are broken into blocks below each other, each with the scan again: one row of them could not be read.
+
     Args:
         path: PNG to write.
         rows: each with "title", "scan", "label", "brain", (H, W) display slices; "aspect"; "maps", slices by method.
@@ -182,26 +186,38 @@ def draw_panel(path: str | os.PathLike, rows: list[dict], methods: list[str], ra
     """
     threshold = -float(np.log10(rate))
     norm = Normalize(0.0, threshold + 1.0)
-    height, width = 2.2 * len(rows) + 0.5, 2.0 * (len(methods) + 1) + 0.8
-    figure = Figure(figsize=(width, height), facecolor="black", layout="constrained")
-    axes = figure.subplots(len(rows), len(methods) + 1, squeeze=False)
+    blocks = _blocks(methods)
+    columns = 1 + max(map(len, blocks), default=0)
+    lines = max(len(blocks), 1) * len(rows)
+    figure = Figure(figsize=(2.0 * columns + 0.8, 2.2 * lines + 0.5), facecolor="black", layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False)
     artist = None
-    for line, row in zip(axes, rows):
-        window = grey_window(row["scan"], row["brain"])
-        _show(line[0], row["scan"], None, row["label"], window, norm, row["aspect"], "lime")
-        line[0].set_ylabel(row["title"], color="white", fontsize=7)
-        for axis, method in zip(line[1:], methods):
-            score = np.nan_to_num(row["maps"][method])
-            artist = axis.imshow(score, cmap="inferno", norm=norm, aspect=row["aspect"], interpolation="nearest")
-            _show_outlines(axis, row["label"], score >= threshold)
-    for axis, name in zip(axes[0], ["scan, true outline", *methods]):
-        axis.set_title(name, color="white", fontsize=8)
+    for number, block in enumerate(blocks or [[]]):
+        part = axes[number * len(rows) : (number + 1) * len(rows)]
+        for line, row in zip(part, rows):
+            window = grey_window(row["scan"], row["brain"])
+            _show(line[0], row["scan"], None, row["label"], window, norm, row["aspect"], "lime")
+            line[0].set_ylabel(row["title"], color="white", fontsize=7)
+            for axis, method in zip(line[1:], block):
+                score = np.nan_to_num(row["maps"][method])
+                artist = axis.imshow(score, cmap="inferno", norm=norm, aspect=row["aspect"], interpolation="nearest")
+                _show_outlines(axis, row["label"], score >= threshold)
+            for axis in line[1 + len(block) :]:
+                axis.set_axis_off()
+        for axis, name in zip(part[0], ["scan, true outline", *block]):
+            axis.set_title(name, color="white", fontsize=8)
     if artist is not None:
         _panel_bar(figure, artist, axes)
     # two lines: a panel of one method is narrow
     title = f"green: true outline\nblue: calibrated threshold ({rate:.2%} of healthy voxels)"
     figure.suptitle(title, color="white", fontsize=9)
     save_figure(figure, path)
+
+
+def _blocks(methods: list[str]) -> list[list[str]]:
+    """Methods in blocks of about equal length, none longer than the picture is to be wide."""
+    count = -(-len(methods) // _PANEL_COLUMNS)
+    return [list(block) for block in np.array_split(np.array(methods, dtype=object), count)] if count else []
 
 
 def _show_outlines(axis, label, found) -> None:  # type: ignore[no-untyped-def]
