@@ -76,8 +76,8 @@ class CUASApp(MONAILabelApp):
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
-        # Below this MONAI Label logs names of files and, for DICOM, PatientIDs; and all that its processes print.
-        for name in ("monailabel", "task_train", "task_scoring", "task_batch_infer"):
+        # Below this MONAI Label logs names of files and, for DICOM, patients; and all that its processes print.
+        for name in ("monailabel", "dicomweb_client", "task_train", "task_scoring", "task_batch_infer"):
             logging.getLogger(name).setLevel(logging.ERROR)
         self.model = ServedModel(Path(app_dir, "model", MODEL))
         super().__init__(

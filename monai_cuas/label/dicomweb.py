@@ -240,6 +240,45 @@ class CheckedDicomWeb(CheckedDatastore):
         made.save_as(path, enforce_file_format=True)
         return str(path)
 
+    def label_of_voxels(self, image: str, voxels: bytes, shape: Any, images: Any, folder: str) -> str:
+        """
+        Make a label of bare voxels, as a viewer has them; each slice goes where the image is that it was drawn on.
+
+        Args:
+            image: SeriesInstanceUID.
+            voxels: one byte each; columns change first, then rows, then slices.
+            shape: columns, rows, slices.
+            images: [SOPInstanceUID, frame from 1] of each slice. Without it the order is not known, and a mask upside
+                down is not seen to be one.
+            folder: where the file goes.
+
+        Returns:
+            The file, on the series' grid.
+
+        Raises:
+            HTTPException: 422 if the numbers or the images are not those of the series.
+        """
+        series = self._fetched(image)
+        volume = read_series(series)
+        expected = list(volume.array.shape)
+        if shape != expected or len(voxels) != np.prod(expected):
+            raise refuse(
+                422, f"The label must have one byte for each of the series' {'x'.join(map(str, expected))} voxels."
+            )
+        places = _slice_of_image(series)
+        try:
+            order = [places[str(uid), int(frame) - 1] for uid, frame in images]
+        except (KeyError, TypeError, ValueError):
+            order = []
+        if sorted(order) != list(range(expected[2])):
+            raise refuse(422, "The label must say for each slice which image of the series it was drawn on.")
+        drawn = np.frombuffer(voxels, np.uint8).reshape(expected, order="F")
+        mask = np.empty_like(drawn)
+        mask[:, :, order] = drawn
+        path = Path(folder, "label.nii.gz")
+        save_nifti(path, mask, volume.affine, np.uint8)
+        return str(path)
+
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
         """
         Keep a label; a final one goes to the PACS first, as a segmentation.

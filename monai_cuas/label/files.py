@@ -20,7 +20,7 @@ __all__ = ["read_label", "write_volume"]
 _FLIP = np.diag([-1.0, -1.0, 1.0])
 
 
-def write_volume(path: str | os.PathLike, volume: np.ndarray, affine: np.ndarray) -> Path:
+def write_volume(path: str | os.PathLike, volume: np.ndarray, affine: np.ndarray, compress: bool = True) -> Path:
     """
     Write a volume of any dtype as NIfTI or NRRD, by the path's suffix.
 
@@ -28,6 +28,7 @@ def write_volume(path: str | os.PathLike, volume: np.ndarray, affine: np.ndarray
         path: ends in .nii.gz, .nii or .nrrd.
         volume: (X, Y, Z).
         affine: 4 x 4, voxel to RAS millimetres.
+        compress: of NRRD only.
 
     Raises:
         HTTPException: 422 if the axes are sheared (a tilted gantry), which NRRD through ITK cannot say.
@@ -44,7 +45,7 @@ def write_volume(path: str | os.PathLike, volume: np.ndarray, affine: np.ndarray
     image.SetSpacing(spacing.tolist())
     image.SetDirection(direction.ravel().tolist())
     image.SetOrigin((_FLIP @ affine[:3, 3]).tolist())
-    sitk.WriteImage(image, str(path), useCompression=True)
+    sitk.WriteImage(image, str(path), useCompression=compress)
     return path
 
 

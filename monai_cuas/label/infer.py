@@ -68,9 +68,11 @@ class AnomalyInferTask(InferTask):
             raise refuse(422, sentence(error, str(request.get("image_name", "The scan")))) from None
         folder = request.get("folder") or tempfile.mkdtemp(prefix="cuas-")
         result: dict[str, Any] = {**finding.summary, "label_names": self.labels}
-        file = write_volume(f"{folder}/mask{options.suffix}", finding.mask, finding.affine)
+        file = write_volume(f"{folder}/mask{options.suffix}", finding.mask, finding.affine, options.compress)
         if request.get("anomaly_map"):
-            anomaly = write_volume(f"{folder}/anomaly{options.suffix}", finding.anomaly, finding.affine)
+            anomaly = write_volume(
+                f"{folder}/anomaly{options.suffix}", finding.anomaly, finding.affine, options.compress
+            )
             result["anomaly_file"] = str(anomaly)
         result["latencies"] = {"total": round(time.perf_counter() - start, 2)}
         return str(file), result

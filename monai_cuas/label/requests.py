@@ -118,12 +118,14 @@ class InferOptions:
         threshold: anomaly score, in place of ``rate``; 0: from the rate.
         min_component_ml: smallest component to keep.
         suffix: format of the answer.
+        compress: False: NRRD as it is, for OHIF, which reads a compressed one wrongly if its voxels are odd in number.
     """
 
     rate: float = 0.01
     threshold: float = 0.0
     min_component_ml: float = 0.0
     suffix: str = ".nii.gz"
+    compress: bool = True
 
     @classmethod
     def of(cls, params: Mapping[str, Any], defaults: Mapping[str, Any]) -> InferOptions:
@@ -142,7 +144,7 @@ class InferOptions:
         suffix = params.get("result_extension") or cls.suffix
         if suffix not in SUFFIXES:
             raise refuse(400, f"result_extension must be one of {', '.join(SUFFIXES)}.")
-        return cls(rate, threshold, smallest, suffix)
+        return cls(rate, threshold, smallest, suffix, params.get("result_compress") is not False)
 
     @property
     def asked_rate(self) -> float:

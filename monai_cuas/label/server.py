@@ -21,8 +21,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, File, Form, Request, UploadFile
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, JSONResponse, Response
-from fastapi.staticfiles import StaticFiles
-from monailabel import endpoints as _endpoints
 from monailabel.config import settings
 from monailabel.endpoints import (
     activelearning,
@@ -32,8 +30,6 @@ from monailabel.endpoints import (
     login,
     logs,
     model,
-    ohif,
-    proxy,
     scoring,
     session,
     train,
@@ -46,7 +42,7 @@ from requests_toolbelt import MultipartEncoder
 from starlette.background import BackgroundTask
 
 from ..utils import CUASError, user_message
-from . import auth
+from . import auth, viewer
 from .app import Upload
 from .requests import check_id, check_size, check_tag, parse_params, refuse, sentence, suffix_of
 
@@ -72,8 +68,6 @@ _KEPT = {
         ("/datastore/label/info", "GET"),
     },
     logs: {("/logs/", "GET")},
-    ohif: None,
-    proxy: None,
     session: None,
 }
 
@@ -101,6 +95,17 @@ def _store(upload: UploadFile, folder: str, what: str) -> Upload:
     with open(path, "wb") as file:
         shutil.copyfileobj(upload.file, file)
     return Upload(path)
+
+
+def _label_file(app: Any, image: str, label: UploadFile, information: dict[str, Any], folder: str) -> Upload:
+    """The upload, or, for the bare voxels that OHIF has, a file made of them; what they mean leaves ``information``."""
+    if not (label.filename or "").lower().endswith(".bin"):
+        return _store(label, folder, "label")
+    from_voxels = getattr(app.datastore(), "label_of_voxels", None)
+    if from_voxels is None:
+        raise refuse(415, "Bare voxels are taken for DICOM series only; send NIfTI or NRRD.")
+    shape, images = information.pop("shape", None), information.pop("images", None)
+    return Upload(from_voxels(image, label.file.read(), shape, images, folder))
 
 
 @router.get("/health", include_in_schema=False)
@@ -205,7 +210,7 @@ def save_label(
     information = parse_params(params)
     check_id(image)
     with tempfile.TemporaryDirectory(prefix="cuas-") as folder:
-        path = _store(label, folder, "label")
+        path = _label_file(app, image, label, information, folder)
         try:
             saved = app.datastore().save_label(
                 image, str(path), check_tag(tag or "final"), {**information, "user": user.username}
@@ -318,15 +323,13 @@ def create_app() -> FastAPI:
     described = None if settings.MONAI_LABEL_AUTH_ENABLE else "/openapi.json"
     made = FastAPI(title="monai_cuas", openapi_url=described, docs_url=None, redoc_url=None, lifespan=_lifespan)
     made.include_router(router)
+    made.include_router(viewer.router)
     for module, kept in _KEPT.items():
         for route in module.router.routes:
             if kept is None or any((route.path, method) in kept for method in route.methods):
                 made.router.routes.append(route)
     if settings.MONAI_LABEL_AUTH_ENABLE:
         made.include_router(login.router)
-    static = Path(_endpoints.__file__).parent / "static"
-    if static.is_dir():
-        made.mount("/static", StaticFiles(directory=static), name="static")
     for kind in (MONAILabelException, CUASError, OSError, ValueError):
         made.add_exception_handler(kind, _refused)
     origins = [str(origin).rstrip("/") for origin in settings.MONAI_LABEL_CORS_ORIGINS or []]

@@ -159,8 +159,20 @@ def test_each_route_asks_for_its_role(server, realm):
 
 def test_what_stays_open(server):
     """Each route that answers without a token is named here, and in docs/hospital.md."""
-    open_routes = {"/health", "/auth/", "/static/ohif/index.html"}
-    closed = {"/openapi.json", "/docs", "/redoc", "/", "/info/", "/model/info/cuas", "/session/x", "/batch/infer"}
+    open_routes = {"/health", "/auth/"}
+    closed = {
+        "/static/ohif/index.html",
+        "/ohif/",
+        "/ohif/app-config.js",
+        "/openapi.json",
+        "/docs",
+        "/redoc",
+        "/",
+        "/info/",
+        "/model/info/cuas",
+        "/session/x",
+        "/batch/infer",
+    }
     answers = {path: ask(server, None, path=path).status_code for path in open_routes | closed}
     assert {path for path, status in answers.items() if status == 200} <= open_routes
     assert {answers[path] for path in closed} <= {401, 404}
