@@ -56,7 +56,7 @@ class Server:
                 stderr=subprocess.STDOUT,
             )
 
-    def wait(self, seconds: float = 120) -> Server:
+    def wait(self, seconds: float = 300) -> Server:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if self.process.poll() is not None:
