@@ -23,10 +23,10 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.utils.sessions import Sessions
 
 from .. import __version__
-from .datastore import INFO_KEY, CheckedDatastore
+from .datastore import CheckedDatastore
 from .infer import LABELS, AnomalyInferTask
 from .model import ServedModel
-from .reading import MostAnomalousFirst, ScanScoring
+from .reading import MostAnomalousFirst, ScanScoring, keep_score
 from .requests import InferOptions, check_id, check_tag, refuse, suffix_of
 from .training import TrainOnNormals
 
@@ -146,17 +146,12 @@ class CUASApp(MONAILabelApp):
         file, params = task(request)
         label = file
         if not isinstance(image, Upload):
-            self._keep_score(datastore, str(image), params, request)
+            # It hangs on the weights alone, so what a reader's request found serves the strategy too.
+            keep_score(datastore, str(image), {"score": params["scan_score"], "weights": params["weights"]})
         if saving and file is not None:
             kept = {key: value for key, value in params.items() if key != "anomaly_file"}
             label = datastore.save_label(str(image), file, tag, {"model": request["model"], "params": kept})
         return {"label": label, "tag": tag, "file": file, "params": params}
-
-    def _keep_score(self, datastore: Any, image: str, params: dict[str, Any], request: dict[str, Any]) -> None:
-        """The score hangs on weights alone, so what a reader's request found serves the strategy too."""
-        kept = {"score": params["scan_score"], "weights": params["weights"]}
-        if datastore.get_image_info(image).get(INFO_KEY) != kept:
-            datastore.update_image_info(image, {INFO_KEY: kept})
 
     def batch_infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
         """One scan after another; a scan that cannot be used gets its sentence and the others go on."""

@@ -66,15 +66,28 @@ class CheckedDatastore(LocalDatastore):
         super().__init__(path, extensions=tuple(f"*{suffix}" for suffix in SUFFIXES), auto_reload=auto_reload)
 
     @contextmanager
-    def _changing(self) -> Iterator[dict[str, Any]]:
-        """The entries, as they are on disk now, to be changed and written; scoring and training are other processes."""
+    def _changing(self, source: str | None = None, target: Path | None = None) -> Iterator[dict[str, Any]]:
+        """
+        The entries, as they are on disk now, to be changed and written; scoring and training are other processes.
+
+        A file that belongs to the change is copied from ``source`` to ``target``. Nothing is renamed before all is
+        written, so that a full disk leaves what was.
+        """
         with FileLock(self._lock_file):
             if os.path.exists(self._datastore_config_path):
                 content = Path(self._datastore_config_path).read_text(encoding="utf-8")
                 self._datastore = LocalDatastoreModel.model_validate_json(content)
                 self._datastore.base_path = self._datastore_path
-            yield self._datastore.objects
-            self._update_datastore_file(lock=False)
+            before = self._datastore.model_copy(deep=True)
+            try:
+                yield self._datastore.objects
+                with self._replacing_index():
+                    if source is not None and target is not None:
+                        with replacing(target) as temporary:
+                            shutil.copyfile(source, temporary)
+            except BaseException:
+                self._datastore = before
+                raise
 
     def _known(self, image_id: str) -> Any:
         self._init_from_datastore_file()
@@ -112,12 +125,11 @@ class CheckedDatastore(LocalDatastore):
         """
         suffix = suffix_of(image_filename, "scan")
         check_id(image_id)
-        with self._changing() as entries:
+        target = Path(self._datastore.image_path(), f"{image_id}{suffix}")
+        with self._changing(image_filename, target) as entries:
             if image_id in entries:
                 raise refuse(409, f"There is an image '{image_id}' already; choose another id.")
-            with replacing(Path(self._datastore.image_path(), f"{image_id}{suffix}")) as temporary:
-                shutil.copyfile(image_filename, temporary)
-            info = {**image_info, "ts": int(time.time()), "name": f"{image_id}{suffix}"}
+            info = {**image_info, "ts": int(time.time()), "name": target.name}
             entries[image_id] = ImageLabelModel(image=DataModel(info=info, ext=suffix))
         return image_id
 
@@ -140,17 +152,16 @@ class CheckedDatastore(LocalDatastore):
         suffix = suffix_of(label_filename, "label")
         self._check(image_id, label_filename)
         folder = Path(self._datastore.label_path(check_tag(label_tag)))
-        with self._changing() as entries:
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / f"{image_id}{suffix}"
+        with self._changing(label_filename, target) as entries:
             if image_id not in entries:
                 raise refuse(404, f"There is no image '{image_id}' any more.")
-            folder.mkdir(parents=True, exist_ok=True)
-            with replacing(folder / f"{image_id}{suffix}") as temporary:
-                shutil.copyfile(label_filename, temporary)
-            for other in SUFFIXES:
-                if other != suffix:
-                    (folder / f"{image_id}{other}").unlink(missing_ok=True)
-            info = {**(label_info or {}), "ts": int(time.time()), "name": f"{image_id}{suffix}"}
+            info = {**(label_info or {}), "ts": int(time.time()), "name": target.name}
             entries[image_id].labels[label_tag] = DataModel(info=info, ext=suffix)
+        for other in SUFFIXES:
+            if other != suffix:
+                (folder / f"{image_id}{other}").unlink(missing_ok=True)
         return image_id
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
@@ -168,8 +179,15 @@ class CheckedDatastore(LocalDatastore):
             with FileLock(self._lock_file):
                 self._update_datastore_file(lock=False)
             return
+        with self._replacing_index():
+            pass
+
+    @contextmanager
+    def _replacing_index(self) -> Iterator[None]:
+        """Write the index to a temporary file, let the block do its part, then rename."""
         self._ignore_event_config = True
         with replacing(self._datastore_config_path) as temporary:
             content = self._datastore.model_dump(exclude={"base_path"})
             temporary.write_text(json.dumps(content, indent=2, default=str), encoding="utf-8")
+            yield
         self._config_ts = os.stat(self._datastore_config_path).st_mtime

@@ -19,7 +19,7 @@ from .datastore import INFO_KEY
 from .model import ServedModel
 from .requests import InferOptions, check_size, sentence
 
-__all__ = ["MostAnomalousFirst", "ScanScoring", "score_image"]
+__all__ = ["MostAnomalousFirst", "ScanScoring", "keep_score", "score_image"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +46,18 @@ def score_image(model: ServedModel, datastore: Any, image: str) -> dict[str, Any
         kept = {"failed": str(error.detail), "weights": weights}
     # A series that could not even be fetched has no place for it.
     if image in datastore.json()["objects"]:
-        datastore.update_image_info(image, {INFO_KEY: kept})
+        keep_score(datastore, image, kept)
     return dict(kept)
+
+
+def keep_score(datastore: Any, image: str, kept: dict[str, Any]) -> None:
+    """Put a score into the info of an image; on a full disk it is lost and made again, and the reader gets the mask."""
+    if datastore.get_image_info(image).get(INFO_KEY) == kept:
+        return
+    try:
+        datastore.update_image_info(image, {INFO_KEY: kept})
+    except OSError as error:
+        logger.error("A score could not be kept: %s.", error.strerror)
 
 
 class ScanScoring(ScoringMethod):
