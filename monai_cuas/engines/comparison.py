@@ -106,7 +106,7 @@ class Comparison:
     Args:
         config_files: the bundle's train config, then overlays that all methods share.
         methods: names of overlays below ``methods/`` beside the train config, or paths of overlay files; "all" stands
-            for every overlay there.
+            for every overlay there that needs no environment of its own (those lie in subfolders).
         seeds: seeds of the trainings.
         output_dir: folder for the runs and the report.
         dataset_dir: folder of ``dataset.json``; None takes what the train config names (the phantom cohort).
@@ -152,10 +152,12 @@ class Comparison:
         self.failed: dict[str, str] = {}
 
     def _overlay(self, name: str) -> str:
-        file = name if os.path.isfile(name) else str(self.configs / "methods" / f"{name}.json")
-        if not os.path.isfile(file):
-            known = ", ".join(sorted(path.stem for path in (self.configs / "methods").glob("*.json")))
-            raise CUASError(f"There is no method '{name}'; the bundle has {known}, or give the path of an overlay.")
+        known = {path.stem: str(path) for path in sorted((self.configs / "methods").rglob("*.json"))}
+        file = name if os.path.isfile(name) else known.get(name)
+        if file is None:
+            raise CUASError(
+                f"There is no method '{name}'; the bundle has {', '.join(known)}, or give the path of an overlay."
+            )
         return os.path.abspath(file)
 
     @staticmethod

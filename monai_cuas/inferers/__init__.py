@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from .evidence import EvidenceInferer
+from .exchange import AnomalibInferer
 from .inferer import (
     CalibratedInferer,
     GuaranteedInferer,
@@ -15,6 +16,7 @@ from .inferer import (
 )
 
 __all__ = [
+    "AnomalibInferer",
     "CalibratedInferer",
     "EvidenceInferer",
     "GuaranteedInferer",

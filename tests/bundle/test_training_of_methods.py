@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,19 @@ def test_obvious_anomaly_ranks_above_normal_tissue_whatever_the_batch(method, to
     scores = _map(config, network, slices)
     assert roc_auc_score(anomaly[brain], scores[brain]) > AUROC.get(method, 0.8)
     torch.testing.assert_close(scores, _map(config, network, slices, batch=3), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.skipif("ANOMALIB_PYTHON" not in os.environ, reason="ANOMALIB_PYTHON names no environment with anomalib")
+@pytest.mark.parametrize("backbone", ["own", "efficientnet-lite0"])
+@pytest.mark.parametrize("method", ["anomalib/anomalib_padim", "anomalib/anomalib_patchcore"])
+def test_anomalib_ranks_the_obvious_anomaly_above_normal_tissue_too(method, backbone, toy_config):
+    quick = {"outside#bank_size": 200, "outside#candidates": 4000} if "core" in method else {"outside#dimensions": 20}
+    config = toy_config(method, backbone=backbone, **quick)
+    network = _train(config)
+    slices, brain, anomaly = toy_slices(8, seed=2, anomaly=True)
+    scores = _map(config, network, slices)
+    assert roc_auc_score(anomaly[brain], scores[brain]) > 0.8
+    torch.testing.assert_close(scores[:3], _map(config, network, slices[:3]), rtol=1e-3, atol=1e-4)
 
 
 def _mean_attention(network: torch.nn.Module) -> float:

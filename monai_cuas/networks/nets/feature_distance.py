@@ -16,7 +16,7 @@ from ...utils import CUASError
 from ...utils.progress import track
 from .residual import ResidualVAE
 
-__all__ = ["FeatureDistanceVAE", "PaDiM", "PatchCore", "farthest_points"]
+__all__ = ["FeatureDistanceVAE", "PaDiM", "PatchCore", "farthest_points", "stage_features"]
 
 
 def farthest_points(points: torch.Tensor, count: int, start: int = 0) -> torch.Tensor:
@@ -39,6 +39,24 @@ def farthest_points(points: torch.Tensor, count: int, start: int = 0) -> torch.T
     return torch.tensor(chosen, device=points.device)
 
 
+def stage_features(network: Any, image: torch.Tensor) -> list[torch.Tensor]:
+    """
+    What patch features are made of: the outputs of the encoder's stages but the last.
+
+    Args:
+        network: has ``stem`` and ``stages``.
+        image: standardised slices in [0, 1], (N, C, H, W).
+
+    Returns:
+        One tensor for each stage.
+    """
+    x, features = network.stem(image), []
+    for stage in list(network.stages)[:-1] or network.stages:
+        x = stage(x)
+        features.append(x)
+    return features
+
+
 class FeatureDistanceVAE(ResidualVAE):
     """
     Base of methods that compare features with those of normal slices.
@@ -55,10 +73,8 @@ class FeatureDistanceVAE(ResidualVAE):
         super().__init__(*args, **kwargs)
         self.smooth = GaussianFilter(2, 4 / 224 * self.sizes[0] if sigma is None else sigma)
         self.grid = self.sizes[1]
-        self.n_embedding = sum(int(stage[-1].conv2.weight.shape[0]) for stage in self._embedding_stages())
-
-    def _embedding_stages(self) -> list[Any]:
-        return list(self.stages)[:-1] or list(self.stages)
+        stages: list[Any] = list(self.stages)
+        self.n_embedding = sum(int(stage[-1].conv2.weight.shape[0]) for stage in stages[:-1] or stages)
 
     def embedding(self, image: torch.Tensor) -> torch.Tensor:
         """
@@ -70,11 +86,8 @@ class FeatureDistanceVAE(ResidualVAE):
         Returns:
             (N, D, h, w) on the first stage's grid.
         """
-        x, features = self.stem(image), []
-        for stage in self._embedding_stages():
-            x = stage(x)
-            # the mean of a patch and its neighbours, as both papers do in one way or another
-            features.append(F.avg_pool2d(x, 3, stride=1, padding=1))
+        # the mean of a patch and its neighbours, as both papers do in one way or another
+        features = [F.avg_pool2d(x, 3, stride=1, padding=1) for x in stage_features(self, image)]
         size = features[0].shape[-2:]
         return torch.cat([F.interpolate(f, size=size, mode="bilinear", align_corners=False) for f in features], dim=1)
 
