@@ -10,6 +10,7 @@ import random
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from monai.transforms import Randomizable
 
 __all__ = ["EpochSeedHandler"]
 
@@ -24,10 +25,11 @@ class EpochSeedHandler:
     Args:
         seed: seed of the whole run.
         rank: rank of this process in distributed training; each draws its own latent samples.
+        transform: random transform of the training data, which has a random state of its own; None: there is none.
     """
 
-    def __init__(self, seed: int, rank: int = 0) -> None:
-        self.seed, self.rank = seed, rank
+    def __init__(self, seed: int, rank: int = 0, transform: Randomizable | None = None) -> None:
+        self.seed, self.rank, self.transform = seed, rank, transform
 
     def attach(self, engine: Engine) -> None:
         """Register on the trainer."""
@@ -39,3 +41,5 @@ class EpochSeedHandler:
         random.seed(value)
         np.random.seed(value)
         torch.manual_seed(value)
+        if self.transform is not None:
+            self.transform.set_random_state(seed=value)

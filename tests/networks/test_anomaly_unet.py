@@ -119,11 +119,13 @@ def test_loss_by_hand():
     assert torch.isfinite(loss(preds, zero))
 
 
-def test_torchscript_and_weights_give_the_same_map(tmp_path):
-    net = _net(mirror=True, place=True).eval()
+@pytest.mark.parametrize("unshuffle", [1, 2])
+def test_torchscript_and_weights_give_the_same_map(tmp_path, unshuffle):
+    net = _net(mirror=True, place=True, unshuffle=unshuffle).eval()
     x, _ = _slices()
     expected = net(x).detach()
-    plain = AnomalyUNet(**SMALL, mirror=True, place=True)
+    assert expected.shape == x.shape
+    plain = AnomalyUNet(**SMALL, mirror=True, place=True, unshuffle=unshuffle)
     torch.testing.assert_close(torch.jit.script(copy.deepcopy(net))(x), expected, rtol=0, atol=1e-5)
     save_weights(net, tmp_path / "model.pt")
     torch.testing.assert_close(load_weights(plain, tmp_path / "model.pt").eval()(x), expected)
@@ -139,7 +141,7 @@ def test_calibrated_map():
     assert (inferer(x, net) >= 0).all()
 
 
-@pytest.mark.parametrize(("name", "value"), [("evidence", "none"), ("attention_stage", 5)])
+@pytest.mark.parametrize(("name", "value"), [("evidence", "none"), ("attention_stage", 5), ("unshuffle", 3)])
 def test_bad_arguments(name, value):
     with pytest.raises(ValueError, match=name):
         _net(**{name: value})

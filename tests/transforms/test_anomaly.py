@@ -148,3 +148,26 @@ def test_the_generator_of_training_knows_nothing_of_the_test_lesions():
             for name in [getattr(node, "module", None) or "", *(a.name for a in node.names)]
         ]
         assert not [name for name in imported if "phantom" in name or "lesion" in name.lower()]
+
+
+def test_soft_label_is_how_much_a_pixel_was_changed(healthy):
+    image, mask = healthy
+    how = {"contents": {"shift": 1.0}, "size": (12, 20), "strength": (0.05, 0.05), "extra": 0.0, "prob": 1.0}
+    for seed in range(20):
+        altered, label = RandSyntheticAnomaly(**how, soft_label=0.1).set_random_state(seed)(image, mask)
+        outside = ((altered - image).abs() < 0.0499).float()
+        eroded = torch.nn.functional.max_pool2d(outside, 5, 1, 2) == 0
+        if eroded.any():
+            break
+    again, hard = RandSyntheticAnomaly(**how).set_random_state(seed)(image, mask)
+    assert torch.equal(altered, again)
+    # a change of half the amount, well inside: half a label
+    assert eroded.any()
+    assert float(label[eroded].median()) == pytest.approx(0.5, abs=0.03)
+    assert float(label.max()) < 0.55
+    assert label[mask == 0].sum() == 0
+    assert set(hard.unique().tolist()) == {0.0, 1.0}
+    _, full = RandSyntheticAnomaly(**how, soft_label=0.01).set_random_state(seed)(image, mask)
+    assert float(full[eroded].min()) == 1.0
+    with pytest.raises(ValueError, match="soft_label"):
+        RandSyntheticAnomaly(soft_label=0.0)

@@ -4,12 +4,22 @@
 from __future__ import annotations
 
 from .attention_map import gradient_weighted_map, mean_activation_map
-from .calibration import DEFAULT_RATES, MAX_SCANS, GuaranteedCalibration, ScoreCalibration, ScoreScale
+from .calibration import (
+    DEFAULT_RATES,
+    EVIDENCE_RATES,
+    MAX_SCANS,
+    EvidenceScale,
+    GuaranteedCalibration,
+    ScoreCalibration,
+    ScoreScale,
+)
 from .standardization import DEFAULT_LEVELS, LandmarkStandardization
 
 __all__ = [
     "DEFAULT_LEVELS",
     "DEFAULT_RATES",
+    "EVIDENCE_RATES",
+    "EvidenceScale",
     "GuaranteedCalibration",
     "LandmarkStandardization",
     "MAX_SCANS",

@@ -20,9 +20,19 @@ from torch import nn
 from ...metrics import top_fraction_mean
 from ...utils import CUASError
 
-__all__ = ["DEFAULT_RATES", "MAX_SCANS", "GuaranteedCalibration", "ScoreCalibration", "ScoreScale"]
+__all__ = [
+    "DEFAULT_RATES",
+    "EVIDENCE_RATES",
+    "MAX_SCANS",
+    "EvidenceScale",
+    "GuaranteedCalibration",
+    "ScoreCalibration",
+    "ScoreScale",
+]
 
 DEFAULT_RATES = (0.9, 0.75, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+
+EVIDENCE_RATES = (0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0003, 0.0001)
 
 MAX_SCANS = 1024
 """As many calibration scans' scores are kept; the length is fixed, as exporters copy buffers of equal shape alone."""
@@ -228,6 +238,28 @@ class ScoreScale(nn.Module):
         for k in range(n):
             y = torch.where(x > knots[k], scores[k] + slopes[min(k, n - 2)] * (x - knots[k]), y)
         return y.clamp(min=0.0)
+
+
+class EvidenceScale(ScoreScale):
+    """
+    Scale of one source of evidence, before sources are joined: -log10 of the healthy p-value of a voxel.
+
+    It is fitted on normals that are not those of the calibration, so that the joined map depends on no calibration
+    scan. Weights from before it existed leave it unset, and it then changes nothing.
+
+    Args:
+        rates: as in :class:`ScoreScale`.
+    """
+
+    kind = "evidence"
+    optional_buffers = frozenset({"rates", "thresholds", "scan_scores"})
+
+    def __init__(self, rates: Sequence[float] = EVIDENCE_RATES) -> None:
+        super().__init__(rates)
+
+    @torch.jit.unused
+    def _unset(self, name: str) -> torch.Tensor:
+        return self.rates.clone() if name == "rates" else super()._unset(name)
 
 
 class GuaranteedCalibration(ScoreScale):

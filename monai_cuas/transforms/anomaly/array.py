@@ -115,6 +115,9 @@ class RandSyntheticAnomaly(RandomizableTransform):
         extra: mean number of anomalies beyond the first (Poisson).
         prob: probability of any anomaly.
         visible: an anomaly whose mean absolute change is not above this is not labelled.
+        soft_label: the label is how much a pixel was changed, in place of where: its absolute change, smoothed a
+            little, divided by this and at most 1. So a network is not asked for what cannot be seen (as Tan et al.
+            2020 do, whose label is the share of the foreign patch). None: 1 inside the outline.
 
     Raises:
         ValueError: if an argument makes no sense.
@@ -131,16 +134,20 @@ class RandSyntheticAnomaly(RandomizableTransform):
         extra: float = 1.5,
         prob: float = 0.9,
         visible: float = 0.015,
+        soft_label: float | None = None,
     ) -> None:
         super().__init__(prob)
         for name, pair in (("size", size), ("strength", strength)):
             if len(pair) != 2 or not 0 < pair[0] <= pair[1]:
                 raise ValueError(f"{name} must be [smallest, largest] with 0 < smallest <= largest, got {list(pair)}.")
+        if soft_label is not None and not soft_label > 0:
+            raise ValueError(f"soft_label must be positive or None, got {soft_label}.")
         if extra < 0:
             raise ValueError(f"extra must not be negative, got {extra}.")
         self.contents = _shares(DEFAULT_CONTENTS if contents is None else contents, CONTENTS)
         self.shapes = _shares(DEFAULT_SHAPES if shapes is None else shapes, SHAPES)
         self.size, self.strength, self.extra, self.visible = tuple(size), tuple(strength), extra, visible
+        self.soft_label = soft_label
 
     def __call__(  # type: ignore[override]
         self, img: NdarrayOrTensor, mask: NdarrayOrTensor, donor: NdarrayOrTensor | None = None, randomize: bool = True
@@ -153,20 +160,29 @@ class RandSyntheticAnomaly(RandomizableTransform):
             randomize: draw whether there are anomalies.
 
         Returns:
-            altered slice (C, H, W), label (1, H, W) float of 0 and 1; both of the input's type. All channels are
-            altered at the same places.
+            altered slice (C, H, W), label (1, H, W) float of 0 and 1, or between them with ``soft_label``; both of
+            the input's type. All channels are altered at the same places.
         """
         if randomize:
             self.randomize(None)
         image = convert_data_type(img, np.ndarray, dtype=np.float32)[0].copy()
         other = image.copy() if donor is None else convert_data_type(donor, np.ndarray, dtype=np.float32)[0]
         brain = convert_data_type(mask, np.ndarray)[0][0] > 0
+        healthy = image
         label = np.zeros(brain.shape, dtype=np.float32)
         if self._do_transform and brain.any():
             for _ in range(1 + int(self.R.poisson(self.extra))):
                 image, found = self._alter(image, brain, other)
                 label[found] = 1.0
+        if self.soft_label is not None:
+            label = self._amount(healthy, image) * brain
         return convert_to_dst_type(image, img)[0], convert_to_dst_type(label[None], img)[0]
+
+    def _amount(self, healthy: np.ndarray, altered: np.ndarray) -> np.ndarray:
+        """How much each pixel was changed, from 0 to 1."""
+        change = np.abs(altered - healthy).max(axis=0)
+        # smoothed, as a change passes 0 where old and new tissue happen to be equal
+        return np.clip(ndimage.gaussian_filter(change, 0.7) / self.soft_label, 0.0, 1.0).astype(np.float32)
 
     def _log_uniform(self, pair: tuple[float, ...]) -> float:
         return float(np.exp(self.R.uniform(np.log(pair[0]), np.log(pair[1]))))
