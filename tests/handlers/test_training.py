@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 from ignite.engine import Engine
+from monai.transforms import RandGaussianNoise
 
 from monai_cuas.handlers import BestWeightsSaver, EpochSeedHandler, StopOnNan, TrainingCheckpoint, find_checkpoints
 from monai_cuas.utils import CUASError
@@ -16,19 +17,20 @@ def _train(folder, epochs: int, resume: bool = False, die_in: int | None = None)
     torch.manual_seed(3)
     net = torch.nn.Linear(2, 1)
     optimizer = torch.optim.Adam(net.parameters(), 0.1)
+    noise = RandGaussianNoise(prob=1.0)
 
     def step(engine: Engine, batch: torch.Tensor) -> dict:
         if engine.state.epoch == die_in:
             raise KeyboardInterrupt
         optimizer.zero_grad()
-        loss = (net(batch + torch.randn(1)) - 1).square().mean()
+        loss = (net(noise(batch) + torch.randn(1)) - 1).square().mean()
         loss.backward()
         optimizer.step()
         return {"loss": loss.detach()}
 
     trainer = Engine(step)
     best = BestWeightsSaver(str(folder / "best.pt"), net)
-    EpochSeedHandler(seed=5).attach(trainer)
+    EpochSeedHandler(seed=5, transform=noise).attach(trainer)
     objects = {"network": net, "optimizer": optimizer, "best": best}
     TrainingCheckpoint(str(folder), objects, resume=resume).attach(trainer)
     trainer.run([torch.ones(4, 2)] * 3, max_epochs=epochs)
