@@ -4,18 +4,20 @@
 """
 The other side of :class:`monai_cuas.inferers.AnomalibInferer`: run by a Python that has anomalib, not imported here.
 
-Its argument is the model's folder. Reads one JSON request a line from standard input and answers with one a line:
+Its arguments are the model's folder and that of exchanged files, which is removed when this process ends, also because
+the other side was killed. Reads one JSON request a line from standard input and answers with one a line:
 
 - ``{"do": "backbone", "name": N}``: can it be built? ``{"missing": null}``, or why not.
-- ``{"do": "fit", "exchange": E}``: learns from ``slices.npy`` (N, C, H, W) and ``masks.npy`` (N, 1, H, W) of the
-  folder E, as the model folder's ``task.json`` says, and writes ``anomalib.pt`` (tensors alone) there.
-- ``{"do": "maps", "exchange": E}``: turns ``slices.npy`` (N, C, H, W) of E into ``maps.npy`` (N, 1, H, W).
+- ``{"do": "fit"}``: learns from the exchanged ``slices.npy`` (N, C, H, W) and ``masks.npy`` (N, 1, H, W), as the model
+  folder's ``task.json`` says, and writes ``anomalib.pt`` (tensors alone) beside them.
+- ``{"do": "maps"}``: turns ``slices.npy`` (N, C, H, W) into ``maps.npy`` (N, 1, H, W).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -179,7 +181,7 @@ def why_missing(name: str) -> str | None:
     return None
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, exchange: Path) -> None:
     """Answer requests until there are no more."""
     # what libraries print must not be taken for an answer
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -196,16 +198,19 @@ def main(folder: Path) -> None:
             answer["missing"] = why_missing(request["name"])
         elif request["do"] == "fit":
             task = Task(folder)
-            task.fit(Path(request["exchange"]))
+            task.fit(exchange)
         else:
             if task is None:
                 task = Task(folder)
                 task.load()
-            task.maps(Path(request["exchange"]))
+            task.maps(exchange)
         print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":
     # this folder holds modules of another package
     sys.path.pop(0)
-    main(Path(sys.argv[1]))
+    try:
+        main(Path(sys.argv[1]), Path(sys.argv[2]))
+    finally:
+        shutil.rmtree(sys.argv[2], ignore_errors=True)

@@ -196,7 +196,7 @@ class AnomalibInferer(Inferer):
         paths = [self.exchange / f"{name}.npy" for name in arrays]
         for path, array in zip(paths, arrays.values()):
             np.save(path, array)
-        self._ask({"do": request, "exchange": str(self.exchange)})
+        self._ask({"do": request})
         for path in paths:
             path.unlink()
 
@@ -241,12 +241,13 @@ class AnomalibInferer(Inferer):
                 "(docs/methods/anomalib.md)."
             )
         require_writable(self.folder)
+        exchange = Path(tempfile.mkdtemp(prefix="monai_cuas-anomalib-"))
         # the other environment must not see the packages of this one
         environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
         try:
             with open(self.folder / "worker.log", "w", encoding="utf-8") as log:
                 process = subprocess.Popen(
-                    [self.python, str(_WORKER), str(self.folder.resolve())],
+                    [self.python, str(_WORKER), str(self.folder.resolve()), str(exchange)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
@@ -254,12 +255,12 @@ class AnomalibInferer(Inferer):
                     env=environment,
                 )
         except OSError as error:
+            exchange.rmdir()
             raise CUASError(
                 f"{self.python}: cannot be run ({error.strerror}); let ANOMALIB_PYTHON name the Python of an "
                 "environment with anomalib (docs/methods/anomalib.md)."
             ) from error
-        self._process = process
-        self.exchange = Path(tempfile.mkdtemp(prefix="monai_cuas-anomalib-"))
+        self._process, self.exchange = process, exchange
         self._finalizer = weakref.finalize(self, _stop, process, self.exchange)
 
     def close(self) -> None:

@@ -35,14 +35,13 @@ OTHER_PYTHON = f"""#!{sys.executable}
 import json, sys, time
 from pathlib import Path
 import numpy as np
-folder = Path(sys.argv[2])
+folder, exchange = Path(sys.argv[2]), Path(sys.argv[3])
 for line in sys.stdin:
     request, answer = json.loads(line), {{}}
     if request["do"] == "backbone":
         answer["missing"] = None if request["name"] == "efficientnet-lite0" else "no network\\nat all"
         print(json.dumps(answer), flush=True)
         continue
-    exchange = Path(request["exchange"])
     slices = np.load(exchange / "slices.npy")
     if request["do"] == "fit":
         if json.loads((folder / "task.json").read_text())["seed"] == 13:
@@ -173,12 +172,22 @@ def test_a_failed_fit_leaves_no_model_behind(tmp_path, python):
         (sys.executable, "failed: ModuleNotFoundError: No module named 'anomalib'"),
     ],
 )
-def test_a_missing_environment_is_one_sentence(tmp_path, name, message):
+def test_a_missing_environment_is_one_sentence(tmp_path, python, name, message):
     with pytest.raises(CUASError, match=message) as error:
-        assert AnomalibInferer(name, tmp_path).backbone
+        assert AnomalibInferer(name, tmp_path / "model").backbone
+    assert not list((tmp_path / "temporary").iterdir())
     assert "docs/methods/anomalib.md" in str(error.value)
     with pytest.raises(ValueError, match="padim"):
         AnomalibInferer(name, tmp_path, model="cflow")
+
+
+def test_the_other_side_removes_exchanged_files_too_when_this_one_is_gone(tmp_path):
+    (tmp_path / "exchange").mkdir()
+    (tmp_path / "exchange" / "slices.npy").write_text("a scan")
+    worker = ROOT / "monai_cuas" / "inferers" / "anomalib_worker.py"
+    command = [PYTHON or sys.executable, str(worker), str(tmp_path), str(tmp_path / "exchange")]
+    subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert not (tmp_path / "exchange").exists()
 
 
 def test_process_and_exchanged_files_end_with_the_inferer(tmp_path, python):
