@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import monai.bundle
@@ -80,6 +80,18 @@ def unknown_ids(config_files: Sequence[str], overrides: Sequence[str]) -> dict[s
     return {key: next(iter(difflib.get_close_matches(key, known, n=1)), None) for key in unknown}
 
 
+def _old_settings(config_files: Sequence[str], unknown: Collection[str]) -> str | None:
+    """What to do about a run's settings.json with ids that the config no longer has; None if it is not that."""
+    for file in config_files[1:]:
+        old = [key for key in ConfigParser.load_config_file(file) if _top_level(key) in unknown]
+        if old and os.path.basename(file) == "settings.json":
+            return (
+                f"{file}: the config has no id '{old[0]}', so another version of the bundle wrote this file; run "
+                "'save_settings' of train.json with the run's method and overrides to write it anew (docs/bundle.md)."
+            )
+    return None
+
+
 def check_overrides(argv: Sequence[str] | None = None) -> None:
     """
     Refuse overrides of ``python -m monai.bundle run`` that would be ignored in silence.
@@ -103,6 +115,7 @@ def check_overrides(argv: Sequence[str] | None = None) -> None:
     if unknown:
         hints = [f"'{key}'" + (f" (did you mean '{near}'?)" if near else "") for key, near in unknown.items()]
         raise CUASError(
-            f"The config has no id {', '.join(hints)}, so this override would do nothing; "
+            _old_settings(files, unknown)
+            or f"The config has no id {', '.join(hints)}, so this override would do nothing; "
             f"the ids are the top-level keys of {', '.join(files)}."
         )

@@ -92,7 +92,7 @@ def load_weights(network: nn.Module, path: str | os.PathLike) -> nn.Module:
         raise ScanError(
             path,
             f"the weights do not fit the config's network ({len(wrong)} entries differ, such as {wrong[0]})",
-            "use the settings (channels, layers, latent_size, in_channels) of its training",
+            "use the settings of its training (settings.json of the run, after inference.json)",
         )
     network.load_state_dict(state)
     return network

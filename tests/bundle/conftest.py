@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 
 from monai_cuas.data.phantom import make_phantom_cohort
-from monai_cuas.networks.nets import AttentionVAE
 from monai_cuas.networks.utils import save_weights
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +25,8 @@ CONFIGS = BUNDLE / "configs"
 
 # As small as the network and the run can be.
 TINY = {
-    **{"epochs": 1, "middle_slices": 2, "image_size": 32, "channels": [4, 8], "layers": [1, 1], "latent_size": 4},
+    **{"epochs": 1, "middle_slices": 2, "image_size": 32, "features": [4, 4, 8, 8, 8, 4]},
+    **{"channels": [4, 8], "layers": [1, 1], "latent_size": 4},
     **{"after_training": [], "device": "cpu", "amp": False},
 }
 
@@ -66,11 +66,18 @@ def make_workflow(phantom, slice_cache, tmp_path) -> Callable[..., ConfigWorkflo
     return make
 
 
+def default_network() -> torch.nn.Module:
+    """The network of the inference config, untrained."""
+    parser = ConfigParser()
+    parser.read_config(str(CONFIGS / "inference.json"))
+    return parser.get_parsed_content("network_def")
+
+
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory) -> Path:
     """Weights of the default network, untrained, with landmarks and thresholds as if it had been trained."""
     torch.manual_seed(0)
-    network = AttentionVAE()
+    network = default_network()
     network.standardize.fit(torch.linspace(0, 10, 11).square().view(1, 1, 11))
     rates = network.calibration.rates
     network.calibration.set_(torch.linspace(-1.0, 1.0, len(rates)))

@@ -18,11 +18,11 @@ from monai.bundle import ConfigWorkflow
 from monai.inferers import SliceInferer
 
 from monai_cuas.inferers import CalibratedInferer
-from monai_cuas.networks.nets import AttentionVAE
+from monai_cuas.networks.nets import AnomalyUNet
 from monai_cuas.networks.utils import load_weights
 from monai_cuas.utils import user_message
 
-from .conftest import BUNDLE, CONFIGS, ROOT, TINY, run_module
+from .conftest import BUNDLE, CONFIGS, ROOT, TINY, default_network, run_module
 
 SHIPPED = BUNDLE / "models" / "model.pt"
 
@@ -37,8 +37,8 @@ def restored_logging():
 
 
 @pytest.fixture
-def network(weights) -> AttentionVAE:
-    return load_weights(AttentionVAE(), weights).eval()
+def network(weights) -> torch.nn.Module:
+    return load_weights(default_network(), weights).eval()
 
 
 @pytest.mark.parametrize("files", [["train.json"], ["inference.json"], ["inference.json", "evaluate.json"]])
@@ -99,7 +99,7 @@ def test_onnx_export_gives_the_same_map(bundle_copy, network, tmp_path):
 def test_load_in_the_bundle_folder(bundle_copy, network, monkeypatch, restored_logging, workflow_type):
     monkeypatch.chdir(bundle_copy)
     loaded = monai.bundle.load("cuas", bundle_dir=bundle_copy.parent, workflow_type=workflow_type, device="cpu")
-    assert isinstance(loaded, AttentionVAE)
+    assert isinstance(loaded, AnomalyUNet)
     assert loaded.calibration.is_calibrated
     x = torch.rand(1, 1, 96, 96)
     torch.testing.assert_close(loaded.eval()(x), network(x))
@@ -114,7 +114,7 @@ def test_load_from_elsewhere(bundle_copy, tmp_path, monkeypatch, workflow_type):
     loaded = monai.bundle.load(
         "cuas", bundle_dir=bundle_copy.parent, workflow_type=workflow_type, device="cpu", args_file="args.json"
     )
-    assert isinstance(loaded, AttentionVAE)
+    assert isinstance(loaded, AnomalyUNet)
     assert loaded.calibration.is_calibrated
 
 
@@ -143,7 +143,8 @@ def test_training_command(place, phantom, slice_cache, tiny_overlay, tmp_path):
     state = torch.load(tmp_path / "out" / "model.pt", weights_only=True)
     assert state["image_size"].tolist() == [TINY["image_size"]] * 2
     assert torch.isfinite(state["standardize.landmarks"]).all()
-    assert json.loads((tmp_path / "out" / "settings.json").read_text())["channels"] == TINY["channels"]
+    settings = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert settings["network_def"]["features"] == TINY["features"]
 
 
 def test_misspelt_id_in_a_yaml_overlay_is_refused(tiny_overlay):
@@ -160,7 +161,7 @@ def test_shipped_weights(phantom, tmp_path):
     assert SHIPPED.stat().st_size < 25_000_000
     state = torch.load(SHIPPED, map_location="cpu", weights_only=True)
     assert all(isinstance(value, torch.Tensor) for value in state.values())
-    network = load_weights(AttentionVAE(), SHIPPED)
+    network = load_weights(default_network(), SHIPPED)
     assert network.standardize.is_fitted
     network.calibration.require(0.01)
     scan = next(phantom.glob("sub-L*/anat/*.nii.gz"))

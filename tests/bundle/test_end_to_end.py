@@ -56,7 +56,7 @@ def test_training_ends_with_weights_threshold_masks_and_a_table(trained):
     report = json.loads((out / "model_calibration.json").read_text())
     assert report["n_scans"] >= 1
     table = (out / "evaluation" / "evaluation.md").read_text()
-    for method in ("AMCons", "raw intensity", "histogram equalisation"):
+    for method in ("synthetic anomalies", "raw intensity", "histogram equalisation"):
         assert f"| {method} |" in table
     scan = nib.load(next((trained / "phantom").glob("sub-L*/anat/*.nii.gz")))
     mask = nib.load(next((out / "inference").glob("*_mask.nii.gz")))
@@ -129,6 +129,7 @@ def _train_in_process(trained: Path, name: str, *overlays: str, **overrides) -> 
         "epochs": 2,
         "middle_slices": 4,
         "image_size": 48,
+        "features": [4, 4, 8, 8, 8, 4],
         "channels": [4, 8],
         "layers": [1, 1],
         **overrides,
@@ -157,6 +158,20 @@ def test_same_seed_same_weights_and_resumed_equals_unbroken(trained):
 def test_gradcam_overlay_trains(trained):
     weights = _train_in_process(trained, "gradcam", "methods/gradcam_cons.json", warmup_epochs=0)
     assert all(torch.isfinite(v).all() for k, v in weights.items() if not k.startswith("calibration"))
+
+
+def test_a_run_of_another_method_is_used_with_its_settings(trained, tmp_path):
+    """AMCons: its weights are refused by the default's config and taken with the run's own."""
+    _train_in_process(trained, "amcons", "methods/amcons.json", after_training=["calibrate"])
+    scan, run = next((trained / "phantom").glob("sub-L*/anat/*.nii.gz")), trained / "amcons"
+    more = ("--ckpt_path", str(run / "model.pt"), "--input", str(scan), "--output_dir", str(tmp_path))
+    alone = _run("--config_file", "bundles/cuas/configs/inference.json", "--image_size", "48", *more)
+    assert alone.returncode == 1
+    assert "use the settings of its training" in alone.stderr.strip().splitlines()[-1]
+    files = f"['bundles/cuas/configs/inference.json','{run / 'settings.json'}']"
+    result = _run("--config_file", files, *more)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert nib.load(next(tmp_path.glob("*_mask.nii.gz"))).shape == nib.load(scan).shape
 
 
 def test_from_the_bundle_folder_too(trained, tmp_path):

@@ -61,7 +61,7 @@ def test_pictures_beyond_brains(tmp_path):
     assert (figures["n_scans"], figures["n_masks"], figures["n_normal"]) == (2, 2, 1)
     assert figures["auroc"] > 0.95  # the square loses its edge in the resizing
     assert figures["slice_auroc"] == figures["scan_auroc"] == 1.0
-    assert set(report["methods"]["AMCons"]["groups"]) == {"all lesions", "kind: hole"}
+    assert set(report["methods"]["synthetic anomalies"]["groups"]) == {"all lesions", "kind: hole"}
     name = rows[0]["name"]
     mask = nib.load(tmp_path / "run" / "inference" / f"{name}_mask.nii.gz")
     assert mask.shape == (40, 60, 1)

@@ -45,6 +45,12 @@ def test_foreign_overlay_is_checked(config, tmp_path):
         check_overrides([RUNNER, "run", "--config_file", f"['{config}','{overlay}']"])
 
 
+def test_settings_of_another_version_say_what_to_do(config, tmp_path):
+    (tmp_path / "settings.json").write_text(json.dumps({"epochs": 1, "channels": [4, 8]}))
+    with pytest.raises(CUASError, match=r"settings.json: the config has no id 'channels'.* run 'save_settings'"):
+        check_overrides([RUNNER, "run", f"--config_file=['{config}','{tmp_path / 'settings.json'}']"])
+
+
 def test_other_programs_pass(config):
     check_overrides(["/usr/bin/pytest", "run", "--config_file", config, "--epoch", "2"])
 

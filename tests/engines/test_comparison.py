@@ -21,6 +21,7 @@ from monai_cuas.utils import CUASError
 CONFIG = str(Path(__file__).parents[2] / "bundles" / "cuas" / "configs" / "train.json")
 TINY = {
     **{"epochs": 1, "middle_slices": 2, "image_size": 32, "channels": [4, 8], "layers": [1, 1], "latent_size": 4},
+    "features": [4, 4, 8, 8, 8, 4],
     **{"device": "cpu", "amp": False, "min_scans": 1},
 }
 

@@ -11,6 +11,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
+from monai.bundle import ConfigParser
 
 # Read once, when monailabel is imported.
 os.environ["MONAI_LABEL_SESSION_PATH"] = tempfile.mkdtemp(prefix="sessions-")
@@ -22,6 +24,13 @@ import monai_cuas.label  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "cuas"
+
+
+def default_network() -> torch.nn.Module:
+    """The network of the bundle's inference config, untrained."""
+    parser = ConfigParser()
+    parser.read_config(str(BUNDLE / "configs" / "inference.json"))
+    return parser.get_parsed_content("network_def")
 
 
 @pytest.fixture(scope="session", autouse=True)

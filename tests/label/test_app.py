@@ -26,7 +26,7 @@ from monai_cuas.label.server import app
 from monai_cuas.networks.utils import save_weights
 
 from . import scans
-from .conftest import BUNDLE
+from .conftest import BUNDLE, default_network
 from .test_stock import RATE, _command_line, _mask
 
 # A map that is the intensity itself: what is bright must be found, at its place.
@@ -37,14 +37,12 @@ def bright_bundle(folder: Path) -> Path:
     """The bundle with another method, whose answer is known beforehand."""
     import torch
 
-    from monai_cuas.networks.nets import AttentionVAE
-
     shutil.copytree(BUNDLE, folder)
     config = json.loads((folder / "configs" / "inference.json").read_text())
     config["map_inferer"] = BRIGHT
     (folder / "configs" / "inference.json").write_text(json.dumps(config))
     torch.manual_seed(0)
-    network = AttentionVAE()
+    network = default_network()
     network.standardize.fit(torch.linspace(0, 10, 11).view(1, 1, 11))
     network.calibration.set_(torch.linspace(0.0, 1.0, len(network.calibration.rates)))
     save_weights(network, folder / "models" / "model.pt")

@@ -23,10 +23,8 @@ from monai.bundle import ConfigWorkflow
 from monailabel.config import settings
 from monailabel.interfaces.utils.app import clear_cache
 
-from monai_cuas.networks.nets import AttentionVAE
-
 from . import scans
-from .conftest import BUNDLE
+from .conftest import BUNDLE, default_network
 
 STOCK_APP = Path(sys.prefix, "monailabel", "sample-apps", "monaibundle")
 # Where the network has something to say on the made-up brain.
@@ -153,7 +151,7 @@ def test_random_weights_would_be_noticed(server, studies, tmp_path, monkeypatch)
     shutil.copytree(BUNDLE, bundle)
     shipped = torch.load(BUNDLE / "models" / "model.pt", weights_only=True)
     torch.manual_seed(1)
-    untrained = AttentionVAE().state_dict()
+    untrained = default_network().state_dict()
     kept = {name: value for name, value in shipped.items() if name.startswith(("standardize.", "calibration."))}
     torch.save({**untrained, **kept}, bundle / "models" / "model.pt")
     expected = _mask(_infer(server, tmp_path, rate=RATE))

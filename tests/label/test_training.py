@@ -94,9 +94,10 @@ def test_the_figures_decide(hospital, monkeypatch, better):
     task = app_instance()._trainers["cuas"]
     served = task.model.weights()
     versions = set((bundle / "versions").glob("*"))
-    figures = [{"realised_rate": 0.011, "unexplained": 0.2, "scans": 3}, {"realised_rate": 0.02, "unexplained": 0.3}]
-    answers = iter(figures if better else figures[::-1])
-    monkeypatch.setattr(training, "held_out_figures", lambda *_: next(answers))
+    figures = [(0.011, 0.2), (0.02, 0.3)]
+    rates, losses = (iter(column) for column in zip(*(figures if better else figures[::-1])))
+    monkeypatch.setattr(training, "held_out_rate", lambda *_: next(rates))
+    monkeypatch.setattr(task, "_held_out_loss", lambda *_: next(losses))
     monkeypatch.setattr(task, "_train", lambda _, __, folder: (folder / "model.pt").write_bytes(served.read_bytes()))
     assert train(client).json()["new_is_served"] is better
     (new,) = set((bundle / "versions").glob("*")) - versions
@@ -155,5 +156,5 @@ def test_who_was_held_out_stays_so():
     [((0.01, 0.2), True), ((0.012, 0.2), True), ((0.03, 0.2), False), ((0.0, 0.2), False), ((0.01, 0.4), False)],
 )
 def test_not_worse(new, expected):
-    served = {"realised_rate": 0.015, "unexplained": 0.3}
-    assert not_worse(dict(zip(("realised_rate", "unexplained"), new)), served, 0.01) is expected
+    served = {"realised_rate": 0.015, "loss": 0.3}
+    assert not_worse(dict(zip(("realised_rate", "loss"), new)), served, 0.01) is expected
