@@ -94,11 +94,26 @@ def test_gamma_of_one_keeps_t(make_workflow, tmp_path):
 
 
 def test_an_overlay_adds_a_handler(make_workflow):
-    n = len(json.loads((CONFIGS / "train.json").read_text())["train"]["handlers"])
+    handlers = make_workflow("train.json", "methods/amcons.json").train_handlers
     workflow = make_workflow("train.json", GRADCAM)
     assert not workflow.check_properties()
-    assert len(workflow.train_handlers) == n + 1
+    assert len(workflow.train_handlers) == len(handlers) + 1
     assert type(workflow.train_handlers[-1]).__name__ == "ParamSchedulerHandler"
+
+
+def test_the_learning_rate_falls_in_the_default_alone(make_workflow):
+    found = {}
+    for files in (["train.json"], ["train.json", "methods/amcons.json"]):
+        workflow = make_workflow(*files, epochs=3, learning_rate=0.01)
+        optimizer, rates = workflow.parser.get_parsed_content("optimizer"), []
+        workflow.trainer.add_event_handler(
+            Events.EPOCH_COMPLETED, lambda _, o=optimizer, r=rates: r.append(o.param_groups[0]["lr"])
+        )
+        workflow.run()
+        found[files[-1]] = rates
+    assert found["methods/amcons.json"] == [0.01] * 3
+    # a cosine from the whole to 2%, of which the last epoch still has a quarter
+    assert found["train.json"] == pytest.approx([0.01, 0.01 * (0.51 + 0.49 * 0.5), 0.01 * (0.51 - 0.49 * 0.5)])
 
 
 def test_tensorboard_gets_the_training_loss(make_workflow, tmp_path):
