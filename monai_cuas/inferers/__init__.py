@@ -14,9 +14,11 @@ from .inferer import (
     VolumeScaledInferer,
     unwrap,
 )
+from .smoothing import BrainSmoothing
 
 __all__ = [
     "AnomalibInferer",
+    "BrainSmoothing",
     "CalibratedInferer",
     "EvidenceInferer",
     "GuaranteedInferer",

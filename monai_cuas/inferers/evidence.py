@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from monai.inferers import SliceInferer
-from monai.networks.layers import GaussianFilter
 from monai.utils import convert_to_tensor
 
 from .inferer import unwrap
+from .smoothing import BrainSmoothing
 
 __all__ = ["EvidenceInferer"]
 
@@ -55,10 +55,7 @@ class EvidenceInferer(SliceInferer):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        sigma = [float(smoothing)] * 3 if isinstance(smoothing, (int, float)) else [float(s) for s in smoothing]
-        if len(sigma) != 3 or min(sigma) < 0:
-            raise ValueError(f"smoothing must be a number or three, not negative, got {smoothing}.")
-        self.brightness, self.sigma, self.flip = float(brightness), sigma, flip
+        self.brightness, self.flip, self.smooth = float(brightness), flip, BrainSmoothing(smoothing)
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
         """
@@ -97,15 +94,7 @@ class EvidenceInferer(SliceInferer):
 
     def _prepared(self, maps: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         brain = inputs.amax(dim=1, keepdim=True) > 0
-        return self._scaled(self._smoothed(maps, brain), brain)
-
-    def _smoothed(self, maps: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
-        if max(self.sigma) == 0:
-            return maps
-        inside = brain.to(maps.dtype)
-        # a sigma of exactly 0 would divide by it
-        blur = GaussianFilter(3, [max(s, 1e-3) for s in self.sigma]).to(maps.device)
-        return torch.where(brain, blur(maps * inside) / blur(inside).clamp(min=1e-3), 0.0)
+        return self._scaled(self.smooth(maps, brain), brain)
 
     @staticmethod
     def _evidence(source: torch.Tensor, brain: torch.Tensor, name: str, network: Any) -> torch.Tensor:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from monai.utils import convert_to_tensor
 from skimage.exposure import equalize_hist
 
 from ..networks.layers import GuaranteedCalibration, ScoreCalibration, ScoreScale
+from .smoothing import BrainSmoothing
 
 __all__ = [
     "CalibratedInferer",
@@ -170,11 +171,12 @@ class StandardizedIntensityInferer(Inferer):
 
     Args:
         two_sided: the distance from the scan's own median in place of the intensity, so that dark counts too.
+        smoothing: of :class:`BrainSmoothing`, before that; 0: none.
     """
 
-    def __init__(self, two_sided: bool = False) -> None:
+    def __init__(self, two_sided: bool = False, smoothing: float | Sequence[float] = 0.0) -> None:
         super().__init__()
-        self.two_sided = two_sided
+        self.two_sided, self.smooth = two_sided, BrainSmoothing(smoothing)
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         """
@@ -186,9 +188,10 @@ class StandardizedIntensityInferer(Inferer):
             Mean over the channels of the standardised intensity, (B, 1, X, Y, Z), in [0, 1]; background 0.
         """
         image = unwrap(network).standardize(_plain(inputs)).mean(dim=1, keepdim=True)
+        brain = _plain(inputs).amax(dim=1, keepdim=True) > 0
+        image = self.smooth(image, brain)
         if not self.two_sided:
             return image
-        brain = _plain(inputs).amax(dim=1, keepdim=True) > 0
         return torch.stack([self._distance(volume, mask) for volume, mask in zip(image, brain)])
 
     @staticmethod

@@ -128,6 +128,7 @@ UNCHANGED = {
     "patchcore": ("PatchCore", "5d77a5df", "SliceInferer", ("ConstrainedVAELoss", 0.1, None, 1.0, 0, 0.0001)),
     "raw_intensity": ("AttentionVAE", "ab5aeed1", "StandardizedIntensityInferer", None),
     "raw_intensity_two_sided": ("AttentionVAE", "ab5aeed1", "StandardizedIntensityInferer", None),
+    "raw_intensity_smoothed": ("AttentionVAE", "ab5aeed1", "StandardizedIntensityInferer", None),
     "restoration_vae": (
         "RestorationVAE",
         "ab5aeed1",

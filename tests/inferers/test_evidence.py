@@ -77,11 +77,11 @@ def test_smoothing_lowers_noise_and_does_not_draw_in_the_background(volume):
     network = _Gain()
     smooth = _inferer(smoothing=(0.7, 0.7, 1.5))
     # a constant stays constant up to the brain's edge: nothing of the background's zeros is mixed in
-    flat = smooth._smoothed(constant, constant > 0)
+    flat = smooth.smooth(constant, constant > 0)
     torch.testing.assert_close(flat[constant > 0], constant[constant > 0], rtol=1e-4, atol=1e-5)
     assert flat[constant == 0].abs().max() == 0
-    rough = _inferer()._smoothed(volume, volume > 0)
-    assert smooth._smoothed(volume, volume > 0)[volume > 0].std() < 0.7 * rough[volume > 0].std()
+    rough = _inferer().smooth(volume, volume > 0)
+    assert smooth.smooth(volume, volume > 0)[volume > 0].std() < 0.7 * rough[volume > 0].std()
     assert torch.isfinite(smooth(volume, network)).all()
 
 

@@ -141,7 +141,9 @@ def test_calibrated_map():
     assert (inferer(x, net) >= 0).all()
 
 
-@pytest.mark.parametrize(("name", "value"), [("evidence", "none"), ("attention_stage", 5), ("unshuffle", 3)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("evidence", "none"), ("attention_stage", 5), ("unshuffle", 3), ("image_size", 15)]
+)
 def test_bad_arguments(name, value):
     with pytest.raises(ValueError, match=name):
         _net(**{name: value})

@@ -42,7 +42,7 @@ class AnomalyUNet(nn.Module):
         mirror: also give the network the slice mirrored left to right.
         unshuffle: side of the pixel blocks that become channels before the first convolution and pixels again behind
             the last one (``torch.nn.PixelUnshuffle``); 2 is several times as fast as 1 with as many features. The
-            image size must be divisible by it.
+            image size must be divisible by it and at least 16 times as large.
         attention_stage: encoder stage (0 to 4) whose mean activation is the attention map.
         evidence: what the map is made of: "segmentation" (logit that a pixel was altered), "restoration" (absolute
             difference from the restored slice) or "both" (their sum, the difference times 10).
@@ -80,6 +80,8 @@ class AnomalyUNet(nn.Module):
             raise ValueError(f"windows must be odd and at least 3, got {tuple(windows)}.")
         if unshuffle < 1 or image_size % unshuffle:
             raise ValueError(f"unshuffle must be at least 1 and divide image_size {image_size}, got {unshuffle}.")
+        if image_size < 16 * unshuffle:
+            raise ValueError(f"image_size must be at least {16 * unshuffle} with an unshuffle of {unshuffle}.")
         self.unshuffle = unshuffle
         self.in_channels, self.place, self.mirror, self.windows = in_channels, place, mirror, list(windows)
         self.attention_stage, self.evidence = attention_stage, evidence
