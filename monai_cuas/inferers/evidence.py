@@ -24,9 +24,9 @@ class EvidenceInferer(SliceInferer):
 
     1. The map is the mean over the slice and the mirrored slice (``flip``) and is smoothed in 3D within the brain, as
        slices are scored one by one and their noise is independent.
-    2. The median of the brain becomes 0 and its 90% quantile 1, so that a scanner or an anatomy on which the network is
-       a little more alarmed everywhere does not raise the rate of false positives. Lesions that cover a tenth of the
-       brain are beyond what this scale can stand.
+    2. With ``scan_scale``, the median of the brain becomes 0 and its 90% quantile 1, so that a scanner or an anatomy on
+       which the network is more alarmed everywhere does not raise the rate of false positives. Lesions that cover a
+       tenth of the brain are beyond what this scale can stand.
     3. The network's ``map_scale`` turns this into -log10 of the healthy p-value.
     4. The intensity goes the same way (``intensity_scale``) and is added ``brightness`` times. With a brightness of 1
        the sum is Fisher's statistic of the two p-values, with equal weights. A negative one turns the intensity over
@@ -40,6 +40,8 @@ class EvidenceInferer(SliceInferer):
         smoothing: standard deviation of the Gaussian in voxels of the network's grid, a number or one for each axis; 0:
             none.
         flip: also score the slices mirrored left to right.
+        scan_scale: each scan has a scale of its own, for scans of other scanners than the training's; False finds more
+            in scans of the same scanner and protocol.
         kwargs: of ``SliceInferer``.
 
     Raises:
@@ -52,10 +54,12 @@ class EvidenceInferer(SliceInferer):
         brightness: float = 0.0,
         smoothing: float | Sequence[float] = 0.0,
         flip: bool = False,
+        scan_scale: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.brightness, self.flip, self.smooth = float(brightness), flip, BrainSmoothing(smoothing)
+        self.scan_scale = scan_scale
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
         """
@@ -64,8 +68,8 @@ class EvidenceInferer(SliceInferer):
             network: gives the map of slices; its ``standardize`` gives the intensity.
 
         Returns:
-            Map of shape (B, 1, X, Y, Z), 0 outside the brain: joined -log10 p-values, or, without scales, about 0 and
-            1 at the brain's median and 90% quantile.
+            Map of shape (B, 1, X, Y, Z), 0 outside the brain: joined -log10 p-values, or, without scales, the map of
+            step 2.
         """
         plain = convert_to_tensor(inputs, track_meta=False)
         brain = plain.amax(dim=1, keepdim=True) > 0
@@ -77,14 +81,14 @@ class EvidenceInferer(SliceInferer):
         return score
 
     def map_source(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Return the map on each scan's own scale, (B, 1, X, Y, Z)."""
+        """Return the map of step 2, (B, 1, X, Y, Z)."""
         maps = self._scored(inputs, network, *args, **kwargs)
         if self.flip:
             maps = 0.5 * (maps + self._scored(inputs.flip(2), network, *args, **kwargs).flip(2))
         return self._prepared(maps, inputs)
 
     def intensity_source(self, inputs: torch.Tensor, network: Callable) -> torch.Tensor:
-        """Return the standardised intensity, turned over if dark counts, on each scan's own scale, (B, 1, X, Y, Z)."""
+        """Return the standardised intensity, turned over if dark counts, of step 2, (B, 1, X, Y, Z)."""
         image = unwrap(network).standardize(inputs).mean(dim=1, keepdim=True)
         image = -image if self.brightness < 0 else image
         return self._prepared(image, inputs)
@@ -94,7 +98,8 @@ class EvidenceInferer(SliceInferer):
 
     def _prepared(self, maps: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         brain = inputs.amax(dim=1, keepdim=True) > 0
-        return self._scaled(self.smooth(maps, brain), brain)
+        smooth = self.smooth(maps, brain)
+        return self._scaled(smooth, brain) if self.scan_scale else torch.where(brain, smooth, 0.0)
 
     @staticmethod
     def _evidence(source: torch.Tensor, brain: torch.Tensor, name: str, network: Any) -> torch.Tensor:

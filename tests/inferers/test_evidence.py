@@ -46,6 +46,13 @@ def test_scale_and_offset_of_the_network_do_not_matter(volume):
     torch.testing.assert_close(_inferer()(volume, _Gain(3.0, 5.0)), _inferer()(volume, _Gain()), rtol=1e-3, atol=1e-3)
 
 
+def test_without_a_scale_of_its_own_the_scan_keeps_the_networks_scale(volume):
+    plain = _inferer(scan_scale=False)(volume, _Gain(3.0, 5.0))
+    inside = volume > 0
+    torch.testing.assert_close(plain[inside], 3.0 * volume[inside].square() + 5.0)
+    assert plain[~inside].abs().max() == 0
+
+
 def test_brightness_is_added_on_the_same_scale(volume):
     flat, dark = _inferer(brightness=2.0)(volume, _Gain(0.0)), _inferer(brightness=-1.0)(volume, _Gain(0.0))
     inside = volume > 0
