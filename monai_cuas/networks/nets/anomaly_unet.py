@@ -42,7 +42,8 @@ class AnomalyUNet(nn.Module):
         mirror: also give the network the slice mirrored left to right.
         unshuffle: side of the pixel blocks that become channels before the first convolution and pixels again behind
             the last one (``torch.nn.PixelUnshuffle``); 2 is several times as fast as 1 with as many features. The
-            image size must be divisible by it and at least 16 times as large.
+            image size must be divisible by it and at least 16 times as large; below 32 times, PyTorch's batch norm
+            cannot train on a last batch of a single slice.
         attention_stage: encoder stage (0 to 4) whose mean activation is the attention map.
         evidence: what the map is made of: "segmentation" (logit that a pixel was altered), "restoration" (absolute
             difference from the restored slice) or "both" (their sum, the difference times 10).
