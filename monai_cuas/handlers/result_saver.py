@@ -24,7 +24,7 @@ from ..metrics import top_fraction_mean
 from ..networks.layers import ScoreScale
 from ..utils import PICTURE_SUFFIXES, replacing, require_writable
 from ..visualize.overlay import draw_overlay
-from ..visualize.scan import read_display_scan
+from ..visualize.scan import first_item, read_display_scan
 
 __all__ = ["AnomalyResultSaver", "update_csv"]
 
@@ -63,12 +63,6 @@ def update_csv(path: str | os.PathLike, row: Mapping[str, Any], key: str = "name
 def _volume(value: Any) -> np.ndarray:
     array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
     return array[0] if array.ndim == 4 else array
-
-
-def _first(value: Any) -> Any:
-    while isinstance(value, (list, tuple)) and value:
-        value = value[0]
-    return value
 
 
 class AnomalyResultSaver:
@@ -167,7 +161,7 @@ class AnomalyResultSaver:
 
     def _raised(self, item: Mapping[str, Any]) -> float | str:
         """The score that this scan's mask was made at, if it had to be raised to keep within the largest share."""
-        used = float(_first(item.get(f"{self.mask_key}_threshold", -math.inf)))
+        used = float(first_item(item.get(f"{self.mask_key}_threshold", -math.inf)))
         return round(used, 4) if used > -math.log10(self.rate) + 1e-6 else ""
 
     def _p_value(self, scores: np.ndarray) -> float | str:
@@ -178,10 +172,10 @@ class AnomalyResultSaver:
         return self._meta(item, "filename_or_obj") or str(item.get("file", ""))
 
     def _meta(self, item: Mapping[str, Any], key: str) -> str:
-        return str(_first(getattr(item.get(self.image_key), "meta", {}).get(key, "")))
+        return str(first_item(getattr(item.get(self.image_key), "meta", {}).get(key, "")))
 
     def _name(self, item: Mapping[str, Any], file: str) -> str:
-        name = str(_first(item.get("name", "")) or "")
+        name = str(first_item(item.get("name", "")) or "")
         if not name:
             name = os.path.basename(file.rstrip("/\\")) or "scan"
             name = next((name[: -len(s)] for s in _SUFFIXES if name.lower().endswith(s)), name)

@@ -195,15 +195,7 @@ def draw_panel(path: str | os.PathLike, rows: list[dict], methods: list[str], ra
     for number, block in enumerate(blocks or [[]]):
         part = axes[number * len(rows) : (number + 1) * len(rows)]
         for line, row in zip(part, rows):
-            window = grey_window(row["scan"], row["brain"])
-            _show(line[0], row["scan"], None, row["label"], window, norm, row["aspect"], "lime")
-            line[0].set_ylabel(row["title"], color="white", fontsize=7)
-            for axis, method in zip(line[1:], block):
-                score = np.nan_to_num(row["maps"][method])
-                artist = axis.imshow(score, cmap="inferno", norm=norm, aspect=row["aspect"], interpolation="nearest")
-                _show_outlines(axis, row["label"], score >= threshold)
-            for axis in line[1 + len(block) :]:
-                axis.set_axis_off()
+            artist = _show_row(line, row, block, norm, threshold) or artist
         for axis, name in zip(part[0], ["scan, true outline", *block]):
             axis.set_title(name, color="white", fontsize=8)
     if artist is not None:
@@ -212,6 +204,21 @@ def draw_panel(path: str | os.PathLike, rows: list[dict], methods: list[str], ra
     title = f"green: true outline\nblue: calibrated threshold ({rate:.2%} of healthy voxels)"
     figure.suptitle(title, color="white", fontsize=9)
     save_figure(figure, path)
+
+
+def _show_row(line, row: dict, methods: list[str], norm: Normalize, threshold: float):  # type: ignore[no-untyped-def]
+    """One slice: the scan, then the methods' maps; returns the last map's artist, for the colour bar."""
+    artist = None
+    window = grey_window(row["scan"], row["brain"])
+    _show(line[0], row["scan"], None, row["label"], window, norm, row["aspect"], "lime")
+    line[0].set_ylabel(row["title"], color="white", fontsize=7)
+    for axis, method in zip(line[1:], methods):
+        score = np.nan_to_num(row["maps"][method])
+        artist = axis.imshow(score, cmap="inferno", norm=norm, aspect=row["aspect"], interpolation="nearest")
+        _show_outlines(axis, row["label"], score >= threshold)
+    for axis in line[1 + len(methods) :]:
+        axis.set_axis_off()
+    return artist
 
 
 def _blocks(methods: list[str]) -> list[list[str]]:

@@ -14,10 +14,11 @@ from ..data.dicom import IRREGULARITIES
 from ..transforms.io import LoadScand
 from ..utils import CUASError
 
-__all__ = ["read_display_scan"]
+__all__ = ["first_item", "read_display_scan"]
 
 
-def _first(value: Any) -> Any:
+def first_item(value: Any) -> Any:
+    """Return what lies innermost and first in nested lists, as a loader's collation leaves them."""
     while isinstance(value, (list, tuple)) and value:
         value = value[0]
     return value
@@ -36,7 +37,7 @@ def read_display_scan(item: Mapping[str, Any], instead: np.ndarray, image_key: s
     Returns:
         (X, Y, Z) float32 without NaN.
     """
-    file = str(_first(getattr(item.get(image_key), "meta", {}).get("filename_or_obj", "")) or item.get("file", ""))
+    file = str(first_item(getattr(item.get(image_key), "meta", {}).get("filename_or_obj", "")) or item.get("file", ""))
     channels = item.get(f"{image_key}_channels")
     entry = {"image": file, "image_channels": None if channels is None else [int(k) for k in channels]}
     try:
