@@ -12,7 +12,7 @@ import torch
 from monai.inferers import SliceInferer
 from monai.utils import convert_to_tensor
 
-from .inferer import unwrap
+from .inferer import StandardizedIntensityInferer, unwrap
 from .smoothing import BrainSmoothing
 
 __all__ = ["EvidenceInferer"]
@@ -60,6 +60,8 @@ class EvidenceInferer(SliceInferer):
         super().__init__(*args, **kwargs)
         self.brightness, self.flip, self.smooth = float(brightness), flip, BrainSmoothing(smoothing)
         self.scan_scale = scan_scale
+        # the baseline itself, so that what is joined is what stands beside it in the tables
+        self.intensity = StandardizedIntensityInferer(smoothing=smoothing)
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
         """
@@ -72,7 +74,7 @@ class EvidenceInferer(SliceInferer):
             step 2.
         """
         plain = convert_to_tensor(inputs, track_meta=False)
-        brain = plain.amax(dim=1, keepdim=True) > 0
+        brain = self._brain(plain)
         bare = unwrap(network)
         score = self._evidence(self.map_source(plain, network, *args, **kwargs), brain, "map_scale", bare)
         if self.brightness:
@@ -85,21 +87,23 @@ class EvidenceInferer(SliceInferer):
         maps = self._scored(inputs, network, *args, **kwargs)
         if self.flip:
             maps = 0.5 * (maps + self._scored(inputs.flip(2), network, *args, **kwargs).flip(2))
-        return self._prepared(maps, inputs)
+        return self._prepared(self.smooth(maps, self._brain(inputs)), inputs)
 
     def intensity_source(self, inputs: torch.Tensor, network: Callable) -> torch.Tensor:
         """Return the standardised intensity, turned over if dark counts, of step 2, (B, 1, X, Y, Z)."""
-        image = unwrap(network).standardize(inputs).mean(dim=1, keepdim=True)
-        image = -image if self.brightness < 0 else image
-        return self._prepared(image, inputs)
+        image = self.intensity(inputs, network)
+        return self._prepared(-image if self.brightness < 0 else image, inputs)
 
     def _scored(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         return convert_to_tensor(super().__call__(inputs, network, *args, **kwargs), track_meta=False).float()
 
-    def _prepared(self, maps: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
-        brain = inputs.amax(dim=1, keepdim=True) > 0
-        smooth = self.smooth(maps, brain)
+    def _prepared(self, smooth: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        brain = self._brain(inputs)
         return self._scaled(smooth, brain) if self.scan_scale else torch.where(brain, smooth, 0.0)
+
+    @staticmethod
+    def _brain(inputs: torch.Tensor) -> torch.Tensor:
+        return inputs.amax(dim=1, keepdim=True) > 0
 
     @staticmethod
     def _evidence(source: torch.Tensor, brain: torch.Tensor, name: str, network: Any) -> torch.Tensor:
