@@ -79,6 +79,8 @@ def test_synthetic_anomalies_are_the_default():
 # The methods as they were before the default was another one than AMCons: network, digest of the names and shapes of
 # its weights, inferer of the map; of those that are trained: loss, its weight, constraint, kl_weight, warm-up, learning
 # rate.
+SIZE_LOSS = ("ConstrainedVAELoss", 1000.0, "AttentionSizeLoss", 1.0, 1, 1e-05)
+VAE_LOSS = ("ConstrainedVAELoss", 0.1, None, 1.0, 0, 0.0001)
 UNCHANGED = {
     "ae": ("ResidualAE", "ab5aeed1", "SliceInferer", ("ConstrainedVAELoss", 0.1, None, 0.0, 0, 0.0001)),
     "amcons": (
@@ -88,54 +90,24 @@ UNCHANGED = {
         ("ConstrainedVAELoss", 0.1, "AttentionEntropyLoss", 10.0, 0, 0.0001),
     ),
     "ano_vae_gan": ("ResidualVAE", "ab5aeed1", "SliceInferer", ("AdversarialVAELoss", 1.0, None, 1.0, 0, 0.0001)),
-    "attention_expansion": (
-        "AttentionVAE",
-        "ab5aeed1",
-        "VolumeScaledInferer",
-        ("ConstrainedVAELoss", 1000.0, "AttentionSizeLoss", 1.0, 1, 1e-05),
-    ),
-    "bayesian_vae": ("BayesianVAE", "49f36c19", "SliceInferer", ("ConstrainedVAELoss", 0.1, None, 1.0, 0, 0.0001)),
-    "ce_vae": ("ContextEncodingVAE", "ab5aeed1", "SliceInferer", ("ConstrainedVAELoss", 0.1, None, 1.0, 0, 0.0001)),
-    "context_vae": ("ContextVAE", "ab5aeed1", "SliceInferer", ("ConstrainedVAELoss", 0.1, None, 1.0, 0, 0.0001)),
-    "equality_l1": (
-        "AttentionVAE",
-        "ab5aeed1",
-        "VolumeScaledInferer",
-        ("ConstrainedVAELoss", 1000.0, "AttentionSizeLoss", 1.0, 1, 1e-05),
-    ),
-    "equality_l2": (
-        "AttentionVAE",
-        "ab5aeed1",
-        "VolumeScaledInferer",
-        ("ConstrainedVAELoss", 1000.0, "AttentionSizeLoss", 1.0, 1, 1e-05),
-    ),
+    "attention_expansion": ("AttentionVAE", "ab5aeed1", "VolumeScaledInferer", SIZE_LOSS),
+    "bayesian_vae": ("BayesianVAE", "49f36c19", "SliceInferer", VAE_LOSS),
+    "ce_vae": ("ContextEncodingVAE", "ab5aeed1", "SliceInferer", VAE_LOSS),
+    "context_vae": ("ContextVAE", "ab5aeed1", "SliceInferer", VAE_LOSS),
+    "equality_l1": ("AttentionVAE", "ab5aeed1", "VolumeScaledInferer", SIZE_LOSS),
+    "equality_l2": ("AttentionVAE", "ab5aeed1", "VolumeScaledInferer", SIZE_LOSS),
     "f_ano_gan": ("ResidualAE", "ab5aeed1", "SliceInferer", ("EncodingLoss", 1.0, None, 1.0, 0, 0.0001)),
-    "gradcam_cons": (
-        "AttentionVAE",
-        "ab5aeed1",
-        "VolumeScaledInferer",
-        ("ConstrainedVAELoss", 1000.0, "AttentionSizeLoss", 1.0, 1, 1e-05),
-    ),
-    "gradcam_cons_mean": (
-        "AttentionVAE",
-        "ab5aeed1",
-        "VolumeScaledInferer",
-        ("ConstrainedVAELoss", 1000.0, "AttentionSizeLoss", 1.0, 1, 1e-05),
-    ),
+    "gradcam_cons": ("AttentionVAE", "ab5aeed1", "VolumeScaledInferer", SIZE_LOSS),
+    "gradcam_cons_mean": ("AttentionVAE", "ab5aeed1", "VolumeScaledInferer", SIZE_LOSS),
     "gradcon": ("GradConVAE", "953f264c", "SliceInferer", ("GradConLoss", 276.48, None, 1.0, 0, 0.0001)),
     "histogram_equalization": ("AttentionVAE", "ab5aeed1", "HistogramEqualizationInferer", None),
-    "padim": ("PaDiM", "dd7ffc95", "SliceInferer", ("ConstrainedVAELoss", 0.1, None, 1.0, 0, 0.0001)),
-    "patchcore": ("PatchCore", "5d77a5df", "SliceInferer", ("ConstrainedVAELoss", 0.1, None, 1.0, 0, 0.0001)),
+    "padim": ("PaDiM", "dd7ffc95", "SliceInferer", VAE_LOSS),
+    "patchcore": ("PatchCore", "5d77a5df", "SliceInferer", VAE_LOSS),
     "raw_intensity": ("AttentionVAE", "ab5aeed1", "StandardizedIntensityInferer", None),
     "raw_intensity_two_sided": ("AttentionVAE", "ab5aeed1", "StandardizedIntensityInferer", None),
     "raw_intensity_smoothed": ("AttentionVAE", "ab5aeed1", "StandardizedIntensityInferer", None),
-    "restoration_vae": (
-        "RestorationVAE",
-        "ab5aeed1",
-        "SliceInferer",
-        ("ConstrainedVAELoss", 0.1, None, 1.0, 0, 0.0001),
-    ),
-    "vae": ("ResidualVAE", "ab5aeed1", "SliceInferer", ("ConstrainedVAELoss", 0.1, None, 1.0, 0, 0.0001)),
+    "restoration_vae": ("RestorationVAE", "ab5aeed1", "SliceInferer", VAE_LOSS),
+    "vae": ("ResidualVAE", "ab5aeed1", "SliceInferer", VAE_LOSS),
 }
 
 
