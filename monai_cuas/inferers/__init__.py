@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .evidence import EvidenceInferer
+from .evidence import EvidenceInferer, join_evidence
 from .exchange import AnomalibInferer
 from .inferer import (
     CalibratedInferer,
@@ -26,5 +26,6 @@ __all__ = [
     "StandardizedIntensityInferer",
     "TrainingOutputInferer",
     "VolumeScaledInferer",
+    "join_evidence",
     "unwrap",
 ]

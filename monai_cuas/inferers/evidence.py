@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +16,42 @@ from monai.utils import convert_to_tensor
 from .inferer import StandardizedIntensityInferer, unwrap
 from .smoothing import BrainSmoothing
 
-__all__ = ["EvidenceInferer"]
+__all__ = ["EvidenceInferer", "join_evidence"]
+
+
+def join_evidence(evidence: Sequence[torch.Tensor], weights: Sequence[float], power: float) -> torch.Tensor:
+    """
+    Join p-values by their weighted power mean, (sum of w p^power)^(1 / power) (Vovk and Wang, Biometrika 2020).
+
+    0 is the geometric mean, which ranks as Fisher's statistic and asks that all sources agree a little; -1 the harmonic
+    mean (Wilson, PNAS 2019), for which one source that is sure is enough. The result is no p-value itself: the
+    calibration gives it its scale.
+
+    Args:
+        evidence: -log10 of p-values, of one shape.
+        weights: one for each, positive; their sum does not matter.
+        power: at most 0.
+
+    Returns:
+        -log10 of the mean, of the same shape; 0 where all are 0.
+
+    Raises:
+        ValueError: if the power is positive or infinite.
+    """
+    _checked(power)
+    stacked = torch.stack(list(evidence))
+    share = torch.as_tensor(weights, dtype=stacked.dtype, device=stacked.device)
+    share = (share / share.sum()).reshape(-1, *[1] * (stacked.ndim - 1))
+    if power == 0:
+        return (share * stacked).sum(dim=0)
+    scale = -power * math.log(10.0)
+    return torch.logsumexp(scale * stacked + share.log(), dim=0) / scale
+
+
+def _checked(power: float) -> float:
+    if not -math.inf < power <= 0:
+        raise ValueError(f"power must be a finite number, at most 0, got {power}.")
+    return float(power)
 
 
 class EvidenceInferer(SliceInferer):
@@ -28,15 +64,16 @@ class EvidenceInferer(SliceInferer):
        which the network is more alarmed everywhere does not raise the rate of false positives. Lesions that cover a
        tenth of the brain are beyond what this scale can stand.
     3. The network's ``map_scale`` turns this into -log10 of the healthy p-value.
-    4. The intensity goes the same way (``intensity_scale``) and is added ``brightness`` times. With a brightness of 1
-       the sum is Fisher's statistic of the two p-values, with equal weights. A negative one turns the intensity over
-       first: dark is suspicious.
+    4. The intensity goes the same way (``intensity_scale``), with the weight ``brightness`` beside the map's 1, and the
+       two p-values are joined by :func:`join_evidence`. A negative ``brightness`` turns the intensity over first: dark
+       is suspicious.
 
     Networks without these scales, and weights whose scales ``fit_evidence`` never set, skip step 3.
 
     Args:
         brightness: weight of the intensity's evidence. 1 where bright is suspicious (FLAIR, T2, CT), 0 leaves it out
             (T1), -1: dark is.
+        power: exponent of the mean that joins the two p-values, see :func:`join_evidence`.
         smoothing: standard deviation of the Gaussian in voxels of the network's grid, a number or one for each axis; 0:
             none.
         flip: also score the slices mirrored left to right.
@@ -45,13 +82,14 @@ class EvidenceInferer(SliceInferer):
         kwargs: of ``SliceInferer``.
 
     Raises:
-        ValueError: if ``smoothing`` is negative or of a wrong length.
+        ValueError: if ``smoothing`` is negative or of a wrong length, or ``power`` is positive.
     """
 
     def __init__(
         self,
         *args: Any,
         brightness: float = 0.0,
+        power: float = 0.0,
         smoothing: float | Sequence[float] = 0.0,
         flip: bool = False,
         scan_scale: bool = True,
@@ -59,9 +97,20 @@ class EvidenceInferer(SliceInferer):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.brightness, self.flip, self.smooth = float(brightness), flip, BrainSmoothing(smoothing)
-        self.scan_scale = scan_scale
+        self.power, self.scan_scale = _checked(power), scan_scale
         # the baseline itself, so that what is joined is what stands beside it in the tables
         self.intensity = StandardizedIntensityInferer(smoothing=smoothing)
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """What the thresholds depend on, by id; kept with the calibration."""
+        return {
+            "brightness": self.brightness,
+            "power": self.power,
+            "flip": float(self.flip),
+            "scan_scale": float(self.scan_scale),
+            **{f"smoothing[{axis}]": sigma for axis, sigma in enumerate(self.smooth.sigma)},
+        }
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
         """
@@ -77,10 +126,11 @@ class EvidenceInferer(SliceInferer):
         brain = self._brain(plain)
         bare = unwrap(network)
         score = self._evidence(self.map_source(plain, network, *args, **kwargs), brain, "map_scale", bare)
-        if self.brightness:
-            intensity = self._evidence(self.intensity_source(plain, network), brain, "intensity_scale", bare)
-            score = score + abs(self.brightness) * intensity
-        return score
+        if not self.brightness:
+            return score
+        intensity = self._evidence(self.intensity_source(plain, network), brain, "intensity_scale", bare)
+        joined = join_evidence([score, intensity], [1.0, abs(self.brightness)], self.power)
+        return torch.where(brain, joined, 0.0)
 
     def map_source(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Return the map of step 2, (B, 1, X, Y, Z)."""

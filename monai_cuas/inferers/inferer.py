@@ -15,6 +15,7 @@ from monai.utils import convert_to_tensor
 from skimage.exposure import equalize_hist
 
 from ..networks.layers import GuaranteedCalibration, ScoreCalibration, ScoreScale
+from ..utils import CUASError
 from .smoothing import BrainSmoothing
 
 __all__ = [
@@ -74,8 +75,32 @@ class CalibratedInferer(Inferer):
         return unwrap(network).calibration if self.calibration is None else self.calibration
 
     def scale_of(self, network: Any) -> ScoreScale:
-        """Return the scale of the score, which knows the thresholds."""
-        return self.calibration_of(network)
+        """
+        Return the scale of the score, which knows the thresholds.
+
+        Raises:
+            CUASError: if the calibration was made on maps of other settings, for which its thresholds do not hold.
+        """
+        calibration = self.calibration_of(network)
+        self._require_same_settings(calibration)
+        return calibration
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """What the user may set of the map beside the network, by id; empty for maps without such settings."""
+        return getattr(self.inferer, "settings", {})
+
+    def _require_same_settings(self, calibration: Any) -> None:
+        # NaN where unset: weights that are not calibrated, or were before the settings were kept
+        kept = dict(zip(self.settings, calibration.map_settings.tolist()))
+        changed = [
+            f"{name} {kept[name]:g}, now {now:g}" for name, now in self.settings.items() if abs(kept[name] - now) > 1e-9
+        ]
+        if changed:
+            raise CUASError(
+                f"The calibration of these weights was made with {' and '.join(changed)}, so its thresholds do not "
+                "hold; take the run's settings.json, or calibrate anew with the settings of now (calibrate.json)."
+            )
 
     def final_scale(self, network: Any) -> ScoreScale | None:
         """Return what the map still needs on the scan's own grid to become the score: nothing."""
@@ -120,8 +145,8 @@ class GuaranteedInferer(CalibratedInferer):
         super().__init__(inferer, calibration, raw=True)
 
     def scale_of(self, network: Any) -> GuaranteedCalibration:
-        """Return the guaranteed scale."""
-        return self.calibration_of(network).guaranteed
+        """Return the guaranteed scale; raises as :meth:`CalibratedInferer.scale_of` does."""
+        return super().scale_of(network).guaranteed  # type: ignore[return-value]
 
     def final_scale(self, network: Any) -> GuaranteedCalibration:
         """Return the guaranteed scale, which the postprocessing is to apply."""

@@ -30,6 +30,7 @@ class BrainSmoothing(nn.Module):
         values = [float(sigma)] * 3 if isinstance(sigma, (int, float)) else [float(s) for s in sigma]
         if len(values) != 3 or min(values) < 0:
             raise ValueError(f"smoothing must be a number or three, not negative, got {sigma}.")
+        self.sigma = tuple(values)
         # a sigma of exactly 0 would divide by it
         self.blur = GaussianFilter(3, [max(s, 1e-3) for s in values]) if max(values) > 0 else None
 

@@ -12,9 +12,15 @@ from torch import nn
 
 from ..utils import ScanError, replacing
 
-__all__ = ["encode_text", "load_weights", "save_weights"]
+__all__ = ["encode_text", "has_fast_bfloat16", "load_weights", "save_weights"]
 
 _TEXT_LENGTH = 64
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether this CPU computes in bfloat16 itself; False also with a PyTorch that does not tell (before 2.10)."""
+    tell = getattr(torch.cpu, "get_capabilities", dict)
+    return any(tell().get(name, False) for name in ("amx_bf16", "avx512_bf16"))
 
 
 def encode_text(text: str) -> torch.Tensor:

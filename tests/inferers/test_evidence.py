@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from monai_cuas.inferers import EvidenceInferer
+from monai_cuas.inferers import EvidenceInferer, join_evidence
 from monai_cuas.networks.layers import EvidenceScale, LandmarkStandardization
 
 
@@ -53,10 +53,10 @@ def test_without_a_scale_of_its_own_the_scan_keeps_the_networks_scale(volume):
     assert plain[~inside].abs().max() == 0
 
 
-def test_brightness_is_added_on_the_same_scale(volume):
+def test_brightness_is_a_weight_on_the_same_scale(volume):
     flat, dark = _inferer(brightness=2.0)(volume, _Gain(0.0)), _inferer(brightness=-1.0)(volume, _Gain(0.0))
     inside = volume > 0
-    for score, expected in ((flat, 2.0), (dark, 1.0)):
+    for score, expected in ((flat, 2 / 3), (dark, 1 / 2)):
         assert abs(float(score[0][inside[0]].quantile(0.9)) - expected) < 0.05
     assert score_order(flat, volume) > 0.99
     assert score_order(dark, volume) < -0.99
@@ -93,7 +93,7 @@ def test_smoothing_lowers_noise_and_does_not_draw_in_the_background(volume):
 
 
 def test_evidence_is_joined_as_p_values(volume):
-    """Fisher's statistic: with both scales set, the score is the sum of the two -log10 p-values."""
+    """With both scales set and power 0, the score is the mean of the two -log10 p-values, half of Fisher's."""
     network = _Gain()
     network.map_scale, network.intensity_scale = EvidenceScale((0.5, 0.1, 0.01)), EvidenceScale((0.5, 0.1, 0.01))
     network.map_scale.set_(torch.tensor([0.0, 1.0, 2.0]))
@@ -101,11 +101,46 @@ def test_evidence_is_joined_as_p_values(volume):
     inferer, alone = _inferer(brightness=1.0), _inferer()
     inside = volume > 0
     map_source, image_source = alone.map_source(volume, network), alone.intensity_source(volume, network)
-    expected = network.map_scale(map_source) + network.intensity_scale(image_source)
+    expected = 0.5 * (network.map_scale(map_source) + network.intensity_scale(image_source))
     torch.testing.assert_close(inferer(volume, network)[inside], expected[inside])
     assert inferer(volume, network)[~inside].abs().max() == 0
     # one voxel in ten of the scan reaches a map score of 1
     assert abs(float(alone(volume, network)[0][inside[0]].quantile(0.9)) - 1.0) < 0.05
+
+
+def test_power_mean_of_p_values():
+    p = torch.tensor([[0.5, 0.01, 1e-30], [0.5, 1.0, 0.2]], dtype=torch.float64)
+    evidence, weights = [-row.log10() for row in p], [1.0, 3.0]
+    share = torch.tensor([[0.25], [0.75]], dtype=torch.float64)
+    for power in (-0.5, -1.0, -3.0):
+        mean = (share * p**power).sum(dim=0) ** (1 / power)
+        torch.testing.assert_close(join_evidence(evidence, weights, power), -mean.log10())
+    geometric = (share * p.log10()).sum(dim=0)
+    torch.testing.assert_close(join_evidence(evidence, weights, 0.0), -geometric)
+    torch.testing.assert_close(join_evidence(evidence, weights, -1e-7), -geometric, rtol=1e-4, atol=1e-4)
+
+
+def test_one_sure_source_counts_more_the_lower_the_power():
+    one_sure, both_a_little = torch.tensor([6.0, 0.3]), torch.tensor([3.4, 3.4])
+    ranks = {
+        power: join_evidence(list(torch.stack([one_sure, both_a_little], dim=1)), [1, 1], power) for power in (0, -1)
+    }
+    assert ranks[0][0] < ranks[0][1]
+    assert ranks[-1][0] > ranks[-1][1]
+
+
+def test_no_evidence_stays_none_and_huge_evidence_finite():
+    nothing = torch.zeros(4)
+    assert join_evidence([nothing, nothing], [1.0, 1.0], -0.5).abs().max() < 1e-6
+    assert torch.isfinite(join_evidence([nothing + 1e4, nothing], [1.0, 1.0], -0.5)).all()
+
+
+@pytest.mark.parametrize("power", [0.5, float("nan"), float("-inf")])
+def test_bad_power(power):
+    with pytest.raises(ValueError, match="power"):
+        _inferer(power=power)
+    with pytest.raises(ValueError, match="power"):
+        join_evidence([torch.zeros(1)], [1.0], power)
 
 
 @pytest.mark.parametrize("smoothing", [-1.0, (1.0, 1.0), (1.0, -1.0, 0.0)])

@@ -10,11 +10,14 @@ from monai.inferers import SliceInferer
 
 from monai_cuas.inferers import (
     CalibratedInferer,
+    EvidenceInferer,
+    GuaranteedInferer,
     HistogramEqualizationInferer,
     StandardizedIntensityInferer,
     VolumeScaledInferer,
 )
 from monai_cuas.networks.layers import LandmarkStandardization, ScoreCalibration
+from monai_cuas.utils import CUASError
 
 
 class _Network(torch.nn.Module):
@@ -65,6 +68,37 @@ def test_own_calibration_wins():
     own.set_(torch.tensor([10.0, 20.0]))
     got = CalibratedInferer(StandardizedIntensityInferer(), own)(torch.ones(1, 1, 4, 4, 4), network)
     assert float(got.max()) < 1  # 1.0 lies below the lowest threshold
+
+
+def _evidence(**kwargs) -> EvidenceInferer:
+    return EvidenceInferer(roi_size=[8, 8], spatial_dim=2, smoothing=0.7, **kwargs)
+
+
+@pytest.mark.parametrize("kind", [CalibratedInferer, GuaranteedInferer])
+def test_thresholds_are_not_used_for_maps_of_other_settings(kind):
+    network = _Network()
+    made = kind(_evidence(brightness=1.0, power=-0.5))
+    made.scale_of(network)  # weights from before settings were kept
+    network.calibration.set_map_settings(list(made.settings.values()))
+    reloaded = _Network()
+    reloaded.load_state_dict(network.state_dict())
+    kind(_evidence(brightness=1.0, power=-0.5)).scale_of(reloaded)
+    with pytest.raises(CUASError, match="brightness 1, now 0 and flip 0, now 1.*calibrate anew"):
+        kind(_evidence(power=-0.5, flip=True)).scale_of(reloaded)
+    with pytest.raises(CUASError, match=r"made with power -0.5, now 0,"):
+        kind(_evidence(brightness=1.0)).scale_of(reloaded)
+    # maps without settings of their own have nothing to compare
+    kind(StandardizedIntensityInferer()).scale_of(reloaded)
+    with pytest.raises(ValueError, match="at most 16"):
+        network.calibration.set_map_settings([0.0] * 17)
+
+
+def test_weights_without_settings_can_be_read():
+    network = _Network()
+    state = {k: v for k, v in network.state_dict().items() if "map_settings" not in k}
+    network.calibration.set_map_settings([1.0])
+    network.load_state_dict(state)
+    assert network.calibration.map_settings.isnan().all()
 
 
 @pytest.mark.parametrize("channels", [1, 2])

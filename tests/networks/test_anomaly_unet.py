@@ -14,6 +14,7 @@ from monai_cuas.inferers import CalibratedInferer, TrainingOutputInferer
 from monai_cuas.losses import AttentionEntropyLoss, SyntheticAnomalyLoss
 from monai_cuas.networks import load_weights, save_weights
 from monai_cuas.networks.nets import AnomalyUNet
+from monai_cuas.networks.utils import has_fast_bfloat16
 from monai_cuas.transforms import RandHealthyVariation, RandSyntheticAnomaly
 from monai_cuas.utils import CUASError
 
@@ -158,3 +159,30 @@ def test_map_does_not_depend_on_the_batch():
     np.testing.assert_allclose(
         net(x).detach(), torch.cat([net(x[k : k + 1]) for k in range(3)]).detach(), rtol=1e-4, atol=1e-5
     )
+
+
+def test_bfloat16_on_the_cpu_trains_nearly_alike_and_leaves_inference_alone():
+    x = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    how = {"image_size": 32, "features": (4, 4, 8, 8, 8, 4), "anomaly": RandSyntheticAnomaly()}
+    networks = {}
+    for fast in (False, True):
+        torch.manual_seed(0)
+        networks[fast] = AnomalyUNet(cpu_bfloat16=fast, **how).eval()
+    plain, fast = (networks[k].forward_train(x) for k in (False, True))
+    for name in ("logit", "restoration", "attention"):
+        assert fast[name].dtype == torch.float32
+        torch.testing.assert_close(fast[name], plain[name], rtol=0.05, atol=0.05)
+    # it was really computed otherwise
+    assert (fast["logit"] - plain["logit"]).abs().max() > 0
+    with torch.no_grad():
+        assert torch.equal(networks[True](x), networks[False](x))
+
+
+def test_fast_bfloat16_is_what_the_cpu_says(monkeypatch):
+    for says in ({"amx_bf16": True}, {"avx512_bf16": True, "amx_bf16": False}):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda says=says: says, raising=False)
+        assert has_fast_bfloat16()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True}, raising=False)
+    assert not has_fast_bfloat16()
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert not has_fast_bfloat16()

@@ -34,6 +34,9 @@ DEFAULT_RATES = (0.9, 0.75, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.00
 
 EVIDENCE_RATES = (0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0003, 0.0001)
 
+MAX_SETTINGS = 16
+"""As many settings of the map are kept; see :attr:`ScoreCalibration.map_settings`."""
+
 MAX_SCANS = 1024
 """As many calibration scans' scores are kept; the length is fixed, as exporters copy buffers of equal shape alone."""
 
@@ -340,7 +343,7 @@ class GuaranteedCalibration(ScoreScale):
 
 class ScoreCalibration(ScoreScale):
     """
-    The pooled scale, and the guaranteed one beside it as ``guaranteed``.
+    The pooled scale, and the guaranteed one beside it as ``guaranteed``; ``map_settings`` are those of both.
 
     Args:
         rates: healthy exceedance rates in (0, 1), descending.
@@ -349,6 +352,26 @@ class ScoreCalibration(ScoreScale):
         ValueError: if the rates do not descend or leave (0, 1).
     """
 
+    optional_buffers = ScoreScale.optional_buffers | {"map_settings"}
+
     def __init__(self, rates: Sequence[float] = DEFAULT_RATES) -> None:
         super().__init__(rates)
         self.guaranteed = GuaranteedCalibration(rates)
+        self.register_buffer("map_settings", torch.full((MAX_SETTINGS,), float("nan"), dtype=torch.float64))
+        self.map_settings: torch.Tensor
+
+    @torch.jit.unused
+    def set_map_settings(self, values: Sequence[float]) -> None:
+        """
+        Keep what the calibrated maps were made with, so that thresholds are not used for other maps.
+
+        Args:
+            values: at most 16 numbers, in the order of ``CalibratedInferer.settings``.
+
+        Raises:
+            ValueError: if they are more.
+        """
+        if len(values) > MAX_SETTINGS:
+            raise ValueError(f"at most {MAX_SETTINGS} settings can be kept, got {len(values)}.")
+        self.map_settings.fill_(float("nan"))
+        self.map_settings[: len(values)] = torch.as_tensor(list(values), dtype=torch.float64)

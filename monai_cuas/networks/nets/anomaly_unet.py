@@ -51,6 +51,7 @@ class AnomalyUNet(nn.Module):
             ``RandSyntheticAnomaly``; needed for training only.
         variation: changes a slice in a healthy way before that: (image, mask) to image, such as
             ``RandHealthyVariation``; None: none.
+        cpu_bfloat16: on a CPU, train in bfloat16 as PyTorch's autocast does; twice as fast on CPUs that compute in it.
         calibration_rates: healthy rates of the calibration.
 
     Raises:
@@ -70,6 +71,7 @@ class AnomalyUNet(nn.Module):
         evidence: str = "segmentation",
         anomaly: Callable | None = None,
         variation: Callable | None = None,
+        cpu_bfloat16: bool = False,
         calibration_rates: Sequence[float] = DEFAULT_RATES,
     ) -> None:
         super().__init__()
@@ -86,7 +88,7 @@ class AnomalyUNet(nn.Module):
         self.unshuffle = unshuffle
         self.in_channels, self.place, self.mirror, self.windows = in_channels, place, mirror, list(windows)
         self.attention_stage, self.evidence = attention_stage, evidence
-        self.anomaly, self.variation = anomaly, variation
+        self.anomaly, self.variation, self.cpu_bfloat16 = anomaly, variation, cpu_bfloat16
         self.register_buffer("image_size", torch.tensor([image_size, image_size]))
         self.standardize = LandmarkStandardization(in_channels)
         self.calibration = ScoreCalibration(calibration_rates)
@@ -173,7 +175,9 @@ class AnomalyUNet(nn.Module):
         """
         with torch.no_grad():
             image, altered, label = self._altered(self.standardize(x), (x > 0).any(dim=1, keepdim=True))
-        logit, restoration, features = self._answers(altered)
+        # on a GPU this is MONAI's trainer's to say
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.cpu_bfloat16 and altered.device.type == "cpu"):
+            logit, restoration, features = (part.float() for part in self._answers(altered))
         attention = F.interpolate(
             mean_activation_map(features), size=x.shape[-2:], mode="bilinear", align_corners=False
         )
