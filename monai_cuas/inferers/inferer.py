@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -91,8 +92,15 @@ class CalibratedInferer(Inferer):
         return getattr(self.inferer, "settings", {})
 
     def _require_same_settings(self, calibration: Any) -> None:
-        # NaN where unset: weights that are not calibrated, or were before the settings were kept
         kept = dict(zip(self.settings, calibration.map_settings.tolist()))
+        # NaN where unset; then there are no thresholds either, unless they were set when the settings were not kept
+        if any(map(math.isnan, kept.values())):
+            if not calibration.thresholds.isnan().all():
+                raise CUASError(
+                    "These weights were calibrated before version 0.3.0 and do not tell for which settings of the map; "
+                    "calibrate them again (calibrate.json)."
+                )
+            return
         changed = [
             f"{name} {kept[name]:g}, now {now:g}" for name, now in self.settings.items() if abs(kept[name] - now) > 1e-9
         ]

@@ -78,7 +78,11 @@ def _evidence(**kwargs) -> EvidenceInferer:
 def test_thresholds_are_not_used_for_maps_of_other_settings(kind):
     network = _Network()
     made = kind(_evidence(brightness=1.0, power=-0.5))
-    made.scale_of(network)  # weights from before settings were kept
+    made.scale_of(network)  # not calibrated: nothing to compare
+    old = _Network()
+    old.calibration.set_(torch.tensor([1.0, 2.0]))
+    with pytest.raises(CUASError, match=r"before version 0\.3\.0"):
+        made.scale_of(old)
     network.calibration.set_map_settings(list(made.settings.values()))
     reloaded = _Network()
     reloaded.load_state_dict(network.state_dict())
