@@ -66,11 +66,16 @@ def make_workflow(phantom, slice_cache, tmp_path) -> Callable[..., ConfigWorkflo
     return make
 
 
-def default_network() -> torch.nn.Module:
-    """The network of the inference config, untrained."""
+def default_part(name: str) -> Any:
+    """A part of the inference config, such as the network, untrained."""
     parser = ConfigParser()
     parser.read_config(str(CONFIGS / "inference.json"))
-    return parser.get_parsed_content("network_def")
+    return parser.get_parsed_content(name)
+
+
+def default_network() -> torch.nn.Module:
+    """The network of the inference config, untrained."""
+    return default_part("network_def")
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +86,7 @@ def weights(tmp_path_factory) -> Path:
     network.standardize.fit(torch.linspace(0, 10, 11).square().view(1, 1, 11))
     rates = network.calibration.rates
     network.calibration.set_(torch.linspace(-1.0, 1.0, len(rates)))
+    network.calibration.set_map_settings(list(default_part("map_inferer").settings.values()))
     path = tmp_path_factory.mktemp("weights") / "model.pt"
     save_weights(network, path)
     return path
