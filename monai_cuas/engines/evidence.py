@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.utils import convert_to_tensor
 
 from ..data.robust import TolerantDataset
 from ..inferers import EvidenceInferer
@@ -38,8 +39,8 @@ def fit_evidence(
 
     Args:
         network: an ``AnomalyUNet``; changed in place.
-        datalist: normal scans.
-        preprocessing: the one of inference.
+        datalist: normal scans; of one with lesions in its "label", the slices without lesion are used.
+        preprocessing: the one of the training slices, which takes the label along to the network's grid.
         inferer: the one of inference.
         device: where the network runs.
 
@@ -49,14 +50,17 @@ def fit_evidence(
     network.to(device).eval()
     sources = {"map_scale": inferer.map_source, "intensity_scale": inferer.intensity_source}
     values: dict[str, list[np.ndarray]] = {name: [] for name in sources}
-    scans = TolerantDataset(datalist, lambda entry: preprocessing({k: v for k, v in entry.items() if k != "label"}))
+    scans = TolerantDataset(datalist, preprocessing)
     for item in track(scans, "healthy p-values", total=len(datalist)):
         volume = item["image"].unsqueeze(0).to(device)
-        brain = (volume > 0).any(dim=1, keepdim=True)
+        healthy = (volume > 0).any(dim=1, keepdim=True)
+        if "label" in item:
+            sick = convert_to_tensor(item["label"], track_meta=False).amax(dim=(0, 1, 2)) > 0
+            healthy[..., sick] = False
         with torch.no_grad():
             for name, source in sources.items():
-                values[name].append(source(volume, network)[brain].cpu().numpy())
-    if not values["map_scale"]:
+                values[name].append(source(volume, network)[healthy].cpu().numpy())
+    if not sum(map(len, values["map_scale"])):
         raise CUASError(f"None of the {len(datalist)} validation scans can be used; the log says why.")
     for name, parts in values.items():
         scale: EvidenceScale = getattr(network, name)

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 
 from monai_cuas.engines.evidence import fit_evidence
 from monai_cuas.inferers import EvidenceInferer
@@ -62,6 +64,32 @@ def test_weights_from_before_the_scales_can_still_be_read(network, tmp_path):
     other = AnomalyUNet(**SMALL)
     other.load_state_dict(old)
     assert not other.map_scale.is_calibrated
+
+
+def _labelled(sick: list[int]):
+    """Preprocessing that gives a lesion in some slices."""
+    label = MetaTensor(torch.zeros(1, 32, 32, 6))
+    label[:, 20, 20, sick] = 1
+
+    def preprocessing(entry: dict) -> dict:
+        return {**_preprocessing(entry), "label": label}
+
+    return preprocessing
+
+
+def test_slices_with_a_lesion_do_not_count(network):
+    inferer = EvidenceInferer(roi_size=[32, 32], spatial_dim=2, sw_batch_size=4)
+    fit_evidence(network, [{"image": 0}], _labelled([1, 4]), inferer)
+    volume = _preprocessing({"image": 0})["image"][None]
+    with torch.no_grad():
+        source = inferer.map_source(volume, network)
+    kept = [0, 2, 3, 5]
+    values = source[..., kept][volume[..., kept] > 0].numpy()
+    known = ~torch.isnan(network.map_scale.thresholds)
+    expected = np.quantile(values, 1 - network.map_scale.rates[known].numpy())
+    np.testing.assert_allclose(network.map_scale.thresholds[known].numpy(), expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(CUASError, match="None of the 1"):
+        fit_evidence(network, [{"image": 0}], _labelled(list(range(6))), inferer)
 
 
 def test_no_usable_scan(network):
