@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +21,7 @@ _TEXT_LENGTH = 64
 
 def has_fast_bfloat16() -> bool:
     """Whether this CPU computes in bfloat16 itself; False also with a PyTorch that does not tell (before 2.10)."""
-    tell = getattr(torch.cpu, "get_capabilities", dict)
+    tell: Callable[[], Mapping[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
     return any(tell().get(name, False) for name in ("amx_bf16", "avx512_bf16"))
 
 
