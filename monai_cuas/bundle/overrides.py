@@ -22,6 +22,7 @@ from ..utils import CUASError
 
 __all__ = ["check_overrides", "unknown_ids"]
 
+_PYTHON_WORDS = {"false": "False", "null": "None"}
 _RUN_ARGUMENTS = frozenset(inspect.signature(monai.bundle.run).parameters)
 
 
@@ -101,12 +102,17 @@ def check_overrides(argv: Sequence[str] | None = None) -> None:
             overrides are Python keyword arguments, out of this function's sight.
 
     Raises:
-        CUASError: naming each unknown id and the closest known one.
+        CUASError: naming each unknown id and the closest known one; or for the words ``false`` and ``null``, which
+            python-fire hands on as text, and text counts as true.
     """
     argv = sys.argv if argv is None else argv
     if not argv or os.path.join("monai", "bundle") not in argv[0] or "run" not in argv[1:2]:
         return
     pairs: dict[str, Any] = _split_arguments(argv[2:])
+    for key, value in pairs.items():
+        if value in _PYTHON_WORDS:
+            word = _PYTHON_WORDS[value]
+            raise CUASError(f"'--{key} {value}' would be text, which counts as true; write '--{key} {word}'.")
     if "args_file" in pairs:
         pairs = {**ConfigParser.load_config_file(pairs["args_file"]), **pairs}
     files = pairs.get("config_file", [])

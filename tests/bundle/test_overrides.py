@@ -38,6 +38,14 @@ def test_misspelt_override_is_refused_with_a_hint(config, override):
         check_overrides([RUNNER, "run", "training", f"--config_file={config}", *override])
 
 
+@pytest.mark.parametrize(("asked", "write"), [("false", "False"), ("null", "None")])
+def test_words_that_would_count_as_true_are_refused(config, asked, write):
+    for override in (["--epochs", asked], [f"--epochs={asked}"]):
+        with pytest.raises(CUASError, match=f"'--epochs {asked}' would be text.*write '--epochs {write}'"):
+            check_overrides([RUNNER, "run", "training", "--config_file", config, *override])
+    check_overrides([RUNNER, "run", "training", "--config_file", config, "--epochs", write])
+
+
 def test_foreign_overlay_is_checked(config, tmp_path):
     overlay = tmp_path / "mine.yaml"
     overlay.write_text("epochs: 4\nbatchsize: 2\n")

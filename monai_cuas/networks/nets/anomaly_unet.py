@@ -51,7 +51,7 @@ class AnomalyUNet(nn.Module):
             ``RandSyntheticAnomaly``; needed for training only.
         variation: changes a slice in a healthy way before that: (image, mask) to image, such as
             ``RandHealthyVariation``; None: none.
-        cpu_bfloat16: on a CPU, train in bfloat16 as PyTorch's autocast does; twice as fast on CPUs that compute in it.
+        cpu_bfloat16: on a CPU, train in bfloat16 as PyTorch's autocast does; faster on CPUs that compute in it.
         calibration_rates: healthy rates of the calibration.
 
     Raises:
