@@ -123,14 +123,12 @@ class EvidenceInferer(SliceInferer):
             step 2.
         """
         plain = convert_to_tensor(inputs, track_meta=False)
-        brain = self._brain(plain)
         bare = unwrap(network)
-        score = self._evidence(self.map_source(plain, network, *args, **kwargs), brain, "map_scale", bare)
-        if not self.brightness:
-            return score
-        intensity = self._evidence(self.intensity_source(plain, network), brain, "intensity_scale", bare)
-        joined = join_evidence([score, intensity], [1.0, abs(self.brightness)], self.power)
-        return torch.where(brain, joined, 0.0)
+        score = self._evidence(self.map_source(plain, network, *args, **kwargs), "map_scale", bare)
+        if self.brightness:
+            intensity = self._evidence(self.intensity_source(plain, network), "intensity_scale", bare)
+            score = join_evidence([score, intensity], [1.0, abs(self.brightness)], self.power)
+        return torch.where(self._brain(plain), score, 0.0)
 
     def map_source(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Return the map of step 2, (B, 1, X, Y, Z)."""
@@ -156,9 +154,9 @@ class EvidenceInferer(SliceInferer):
         return inputs.amax(dim=1, keepdim=True) > 0
 
     @staticmethod
-    def _evidence(source: torch.Tensor, brain: torch.Tensor, name: str, network: Any) -> torch.Tensor:
+    def _evidence(source: torch.Tensor, name: str, network: Any) -> torch.Tensor:
         scale = getattr(network, name, None)
-        return source if scale is None else torch.where(brain, scale(source), 0.0)
+        return source if scale is None else scale(source)
 
     @staticmethod
     def _scaled(maps: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 # Copyright (c) monai_cuas contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Weights files: plain state dicts, written whole or not at all, and checked before they are used."""
+"""Weights files: plain state dicts, written whole or not at all, and checked before they are used; what the CPU can."""
 
 from __future__ import annotations
 
