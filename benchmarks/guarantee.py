@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from monai.bundle import ConfigParser
 
+from monai_cuas.calibration.risk_control import ExceedanceCurve, guaranteed_threshold
+from monai_cuas.calibration.scoring import score_scans
 from monai_cuas.data.datalist import load_datalist
-from monai_cuas.engines.evaluation import baselines
-from monai_cuas.engines.risk_control import ExceedanceCurve, guaranteed_threshold
-from monai_cuas.engines.scoring import score_scans
+from monai_cuas.evaluation.evaluate import baselines
 from monai_cuas.inferers import CalibratedInferer
 from monai_cuas.metrics import top_fraction_mean
 from monai_cuas.networks import load_weights

@@ -13,7 +13,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from monai_cuas.data.phantom import CONTRASTS, LESION_KINDS, make_phantom_subject
+from monai_cuas.phantom import CONTRASTS, LESION_KINDS, make_phantom_subject
 
 
 def main(path: str = "docs/images/phantom_montage.png") -> None:

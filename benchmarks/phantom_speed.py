@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 
-from monai_cuas.data.phantom import make_phantom_cohort, make_phantom_subject
+from monai_cuas.phantom import make_phantom_cohort, make_phantom_subject
 
 
 def main() -> None:

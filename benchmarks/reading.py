@@ -28,7 +28,7 @@ from monai_cuas.data.read_ahead import read_ahead
 from monai_cuas.data.robust import TolerantDataset
 from monai_cuas.data.scans import scan_datalist
 from monai_cuas.networks.nets import AttentionVAE
-from monai_cuas.transforms import BrainVolumed
+from monai_cuas.transforms import AnomalyPreprocessing
 
 
 class _Counted:
@@ -53,7 +53,7 @@ def _resident_mb() -> float:
 
 
 def _pass(name: str, scans: list[dict[str, Any]], ahead: Callable[[Iterable], Iterable], network: Any) -> None:
-    counted = _Counted(BrainVolumed(image_size=96))
+    counted = _Counted(AnomalyPreprocessing(image_size=96))
     inferer = SliceInferer(roi_size=[96, 96], spatial_dim=2, sw_batch_size=16)
     dataset = TolerantDataset(scans, counted)
     gc.collect()

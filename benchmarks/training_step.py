@@ -23,7 +23,7 @@ def milliseconds(cpu_bfloat16: bool) -> float:
     network = AnomalyUNet(
         features=(32, 32, 64, 128, 128, 32),
         mirror=True,
-        unshuffle=2,
+        pixel_unshuffle=2,
         anomaly=RandSyntheticAnomaly(soft_label=0.1),
         variation=RandHealthyVariation(),
         cpu_bfloat16=cpu_bfloat16,

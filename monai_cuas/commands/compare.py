@@ -76,8 +76,8 @@ def _say(line: str) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     import logging
 
-    from ..engines.comparison import Comparison
-    from ..engines.comparison_report import write_report
+    from ..evaluation.compare import Comparison
+    from ..evaluation.report import write_report
     from ..utils import require_writable
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..data.readers import ReadReport, ScanEntry
+    from ..data.layouts import ReadReport, ScanEntry
 
 __all__ = ["add_parser"]
 
@@ -58,7 +58,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def _tables() -> str:
     """The layouts and recipes that there are."""
-    from ..data.readers import LAYOUTS
+    from ..data.layouts import LAYOUTS
     from ..data.splits import RECIPES
 
     lines = ["layouts, in the order in which auto tries them:"]
@@ -113,7 +113,7 @@ def _read(
     folder: str, layout: str, role: str, sequences: list[str] | None, download: bool = False
 ) -> tuple[ReadReport, list[ScanEntry]]:
     from ..data.datalist import settle_roles
-    from ..data.readers import read_layout
+    from ..data.layouts import read_layout
 
     options = {**({"sequences": sequences} if sequences else {}), **({"download": True} if download else {})}
     report = read_layout(folder, layout, **options)

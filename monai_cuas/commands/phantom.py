@@ -31,7 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     # Imported here: other commands must not wait for, or need, what the phantom needs.
-    from ..data.phantom import make_phantom_cohort
+    from ..phantom import make_phantom_cohort
 
     options = {k: v for k, v in vars(arguments).items() if k not in ("command", "run")}
     print(make_phantom_cohort(**options))

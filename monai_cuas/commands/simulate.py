@@ -29,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     # Imported here: other commands must not wait for it.
-    from ..data.simulation import simulate_lesion_dataset
+    from ..phantom.simulation import simulate_lesion_dataset
 
     options = {k: v for k, v in vars(arguments).items() if k not in ("command", "run") and v is not None}
     print(simulate_lesion_dataset(**options))

@@ -15,7 +15,7 @@ from monai.data import load_decathlon_datalist
 
 from monai_cuas.utils import CUASError, replacing
 
-from .readers import ReadReport, ScanEntry
+from .layouts import ReadReport, ScanEntry
 
 __all__ = ["LISTS", "assign_parts", "datalist_entry", "load_datalist", "settle_roles", "write_datalist"]
 

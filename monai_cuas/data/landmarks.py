@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..transforms import BrainVolumed
+from ..transforms import AnomalyPreprocessing
 from ..utils import CUASError, user_message
 from ..utils.progress import track
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def collect_landmarks(
-    datalist: Sequence[Mapping[str, Any]], preprocessing: BrainVolumed, progress: bool = True
+    datalist: Sequence[Mapping[str, Any]], preprocessing: AnomalyPreprocessing, progress: bool = True
 ) -> torch.Tensor:
     """
     Foreground quantiles of each scan, for ``LandmarkStandardization.fit``.

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from monai.utils import ensure_tuple
 
+from ..io.dicom.header import is_dicom
+from ..io.dicom.index import find_series, is_series_path, split_series_path
 from ..utils import PICTURE_SUFFIXES, CUASError, ScanError, is_brain_mask
-from .dicom.header import is_dicom
-from .dicom.index import find_series, is_series_path, split_series_path
 
 __all__ = ["scan_datalist"]
 
@@ -31,7 +31,7 @@ def scan_datalist(
     pattern: str = "*",
     dicom_where: Mapping[str, str] | None = None,
     dicom_min_slices: int = 10,
-    planar: bool = False,
+    pictures: bool = False,
 ) -> list[dict[str, Any]]:
     """
     List the scans under one or several paths.
@@ -49,7 +49,7 @@ def scan_datalist(
             names tell nothing, of the SeriesDescription.
         dicom_where: shell patterns by DICOM keyword, such as ``{"SeriesDescription": "*FLAIR*", "Modality": "MR"}``.
         dicom_min_slices: a DICOM series of fewer slices is left out.
-        planar: look for pictures (PNG, JPEG, TIFF) in folders, not for volumes.
+        pictures: look for pictures (PNG, JPEG, TIFF) in folders, not for volumes.
 
     Returns:
         [{"image": path or list of paths, "name": unique name for the results}, ...] in sorted order, with
@@ -70,7 +70,7 @@ def scan_datalist(
             files = [_expanded(p) for p in given]
             found.append(_scan(files[0])._replace(image=tuple(files)))
         else:
-            found += _scans(Path(given).expanduser(), pattern, where, dicom_min_slices, planar)
+            found += _scans(Path(given).expanduser(), pattern, where, dicom_min_slices, pictures)
     unique = list(dict.fromkeys(found))
     return [scan.entry(name) for scan, name in zip(unique, _names(unique))]
 
@@ -112,31 +112,31 @@ def _scan(file: str, root: Path | None = None) -> _Scan:
     return _Scan((file,), stem, "_".join((*folders, stem)))
 
 
-def _scans(root: Path, pattern: str, where: Mapping[str, str], min_slices: int, planar: bool) -> list[_Scan]:
+def _scans(root: Path, pattern: str, where: Mapping[str, str], min_slices: int, pictures: bool) -> list[_Scan]:
     if is_series_path(root):
         return [_scan(str(root))]
-    volumes, dicom_files = _files(root, pattern, planar)
+    volumes, dicom_files = _files(root, pattern, pictures)
     series, left_out = _series(root, dicom_files, where, min_slices)
     if not volumes and not series:
-        kinds = "PNG, JPEG or TIFF" if planar else "NIfTI, NRRD, MetaImage or DICOM series"
+        kinds = "PNG, JPEG or TIFF" if pictures else "NIfTI, NRRD, MetaImage or DICOM series"
         raise CUASError(_nothing(root, pattern, kinds, left_out))
     return [_scan(str(file), root) for file in [*volumes, *series]]
 
 
-def _files(root: Path, pattern: str, planar: bool) -> tuple[list[Path], list[Path]]:
+def _files(root: Path, pattern: str, pictures: bool) -> tuple[list[Path], list[Path]]:
     """Volumes (or pictures) and DICOM files under a path."""
     if not root.exists():
         raise CUASError(f"{root}: no such file or folder; check the path.")
     if root.is_file():
         return ([], [root]) if is_dicom(root) else ([root], [])
-    suffixes = PICTURE_SUFFIXES if planar else _SUFFIXES
+    suffixes = PICTURE_SUFFIXES if pictures else _SUFFIXES
     volumes, dicom_files = [], []
     for folder, subfolders, files in os.walk(root):
         subfolders[:] = sorted(s for s in subfolders if not s.startswith("."))
         visible = sorted(f for f in files if not f.startswith("."))
         wanted = [f for f in visible if fnmatch.fnmatch(f, pattern) and not is_brain_mask(f)]
         volumes += [Path(folder, f) for f in wanted if f.lower().endswith(suffixes)]
-        others = [] if planar else [Path(folder, f) for f in visible if not f.lower().endswith(suffixes)]
+        others = [] if pictures else [Path(folder, f) for f in visible if not f.lower().endswith(suffixes)]
         dicom_files += [file for file in others if is_dicom(file)]
     return sorted(volumes), dicom_files
 

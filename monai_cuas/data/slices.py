@@ -21,7 +21,7 @@ from monai.data.utils import json_hashing
 from monai.transforms import Compose, Transform
 from monai.utils import ensure_tuple
 
-from ..transforms import BRAIN_MASK_FILE, BrainVolumed
+from ..transforms import BRAIN_MASK_FILE, AnomalyPreprocessing
 from ..utils import CUASError, user_message
 from ..utils.progress import track
 
@@ -139,7 +139,7 @@ class SliceDataset(Dataset):
 
     Args:
         data: datalist; "image" is a path or a list of paths; "image_channels", "label" and "subject" are optional.
-        transform: preprocessing with mask and label on the network's grid (``BrainVolumed(...).for_slices()``).
+        transform: preprocessing with mask and label on the network's grid (``AnomalyPreprocessing(...).for_slices()``).
         cache_dir: folder of the cache, made if absent.
         min_brain_fraction: a slice is eligible if its brain area is at least this fraction of the scan's largest.
         middle_slices: N: only the N slices around the middle of the brain's axial extent (10 in the paper); None: all.
@@ -170,7 +170,7 @@ class SliceDataset(Dataset):
         if not data:
             raise CUASError("the list of training scans is empty; check the dataset's folder and the name of the list.")
         if not getattr(transform, "parameters", {"slice_mask": True})["slice_mask"]:
-            raise ValueError("the transform must give slice_mask: use BrainVolumed(...).for_slices().")
+            raise ValueError("the transform must give slice_mask: use AnomalyPreprocessing(...).for_slices().")
         super().__init__(list(data), transform)
         self.transform: Compose = transform
         self.min_brain_fraction, self.middle_slices = min_brain_fraction, middle_slices
@@ -207,7 +207,7 @@ class SliceDataset(Dataset):
     def _inputs(self, entry: Mapping[str, Any], label_key: str) -> dict[str, Any]:
         """What of an entry the preprocessing reads."""
         label = {label_key: entry[label_key]} if label_key in entry else {}
-        if isinstance(self.transform, BrainVolumed):
+        if isinstance(self.transform, AnomalyPreprocessing):
             return {**self.transform.inputs(entry), **label}
         return {**{k: entry[k] for k in (self._image_key, f"{self._image_key}_channels") if k in entry}, **label}
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from ignite.engine import Engine, Events
 
-from ..data.dicom import DicomSeries, SegmentationTerms, make_parametric_map, make_segmentation, series_at
-from ..data.dicom.header import discreet
+from ..io.dicom import DicomSeries, SegmentationTerms, make_parametric_map, make_segmentation, series_at
+from ..io.dicom.header import discreet
 from ..utils import CUASError, ScanError, replacing, require_writable
 from .result_saver import update_csv
 

@@ -19,7 +19,7 @@ import numpy as np
 from ignite.engine import Engine, Events
 from skimage.measure import label as connected_components
 
-from ..data.image_writer import save_nifti
+from ..io.nifti import save_nifti
 from ..metrics import top_fraction_mean
 from ..networks.layers import ScoreScale
 from ..utils import PICTURE_SUFFIXES, replacing, require_writable

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from .evidence import EvidenceInferer, join_evidence
-from .exchange import AnomalibInferer
+from .anomalib.inferer import AnomalibInferer
 from .inferer import (
     CalibratedInferer,
     GuaranteedInferer,
@@ -14,18 +13,19 @@ from .inferer import (
     VolumeScaledInferer,
     unwrap,
 )
+from .joined_map import JoinedMapInferer, join_p_values
 from .smoothing import BrainSmoothing
 
 __all__ = [
     "AnomalibInferer",
     "BrainSmoothing",
     "CalibratedInferer",
-    "EvidenceInferer",
+    "JoinedMapInferer",
     "GuaranteedInferer",
     "HistogramEqualizationInferer",
     "StandardizedIntensityInferer",
     "TrainingOutputInferer",
     "VolumeScaledInferer",
-    "join_evidence",
+    "join_p_values",
     "unwrap",
 ]

@@ -30,9 +30,9 @@ from monailabel.datastore.local import DataModel, ImageLabelModel
 from monailabel.interfaces.datastore import DefaultLabelTag
 
 from .. import __version__
-from ..data.dicom import DicomSeries, SegmentationTerms, find_series, make_segmentation, read_series
-from ..data.dicom.header import has_highdicom, has_pydicom, pydicom
-from ..data.image_writer import save_nifti
+from ..io.dicom import DicomSeries, SegmentationTerms, find_series, make_segmentation, read_series
+from ..io.dicom.header import has_highdicom, has_pydicom, pydicom
+from ..io.nifti import save_nifti
 from ..utils import CUASError, ScanError
 from .datastore import CheckedDatastore
 from .files import read_label
@@ -335,7 +335,7 @@ class CheckedDicomWeb(CheckedDatastore):
 
 def _slice_of_image(series: DicomSeries) -> dict[tuple[str, int], int]:
     """Slice of the grid by SOPInstanceUID and frame, from 0."""
-    from ..data.dicom.geometry import IRREGULARITIES, stack_slices
+    from ..io.dicom.geometry import IRREGULARITIES, stack_slices
 
     stack = stack_slices(series.planes, series.path, IRREGULARITIES)
     return {(p.uid, p.frame): int(k) for k, place in zip(stack.slice_of_place, stack.places) for p in place}

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..data.image_writer import save_nifti
+from ..io.nifti import save_nifti
 from ..transforms.io import LoadScand
 from .requests import refuse
 

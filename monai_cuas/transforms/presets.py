@@ -35,12 +35,12 @@ from .io import LoadScand, ValidateScand
 from .post import CalibrateAnomalyd, MaskAnomalyd, ThresholdAnomalyd
 from .spatial import AlignPosed, PadToPhysicalSquared
 
-__all__ = ["AnomalyPostprocessing", "BrainVolumed"]
+__all__ = ["AnomalyPostprocessing", "AnomalyPreprocessing"]
 
 _RAS_LABELS = (("L", "R"), ("P", "A"), ("I", "S"))
 
 
-class BrainVolumed(Compose):
+class AnomalyPreprocessing(Compose):
     """
     From a scan on disk to the network's grid: axial slices along the last axis, in quantile coordinates.
 
@@ -64,8 +64,7 @@ class BrainVolumed(Compose):
         in_channels: number of sequences (channels) that a scan must have; None: any.
         dicom_accept: irregularities of DICOM series to be accepted, of "missing_slices", "uneven_spacing" and
             "gantry_tilt"; they are refused otherwise.
-        planar: for pictures (PNG, JPEG, TIFF): volumes of one slice, of which all is foreground unless it was cut out.
-
+        pictures: take PNG, JPEG or TIFF: volumes of one slice, of which all is foreground unless it was cut out.
         brain_extraction: "none": the scan is skull-stripped, its foreground is the brain; "given": the mask is a file,
             named by the item's "brain_mask_file" or lying beside the scan as ``X_brain_mask.nii.gz``; "hd-bet": MR
             with skull; "head-ct": CT with skull.
@@ -90,7 +89,7 @@ class BrainVolumed(Compose):
         allow_unstripped: bool = False,
         in_channels: int | None = None,
         dicom_accept: Sequence[str] = (),
-        planar: bool = False,
+        pictures: bool = False,
         brain_extraction: str = "none",
         preprocessing_cache: str | os.PathLike | None = None,
         bias_correction: bool = False,
@@ -105,7 +104,7 @@ class BrainVolumed(Compose):
             raise ValueError(f"window must be [low, high] with low < high, got {window}.")
         if brain_extraction not in EXTRACTIONS:
             raise ValueError(f"brain_extraction must be one of {', '.join(EXTRACTIONS)}, got {brain_extraction!r}.")
-        if planar and (brain_extraction in ("hd-bet", "head-ct") or registration or bias_correction):
+        if pictures and (brain_extraction in ("hd-bet", "head-ct") or registration or bias_correction):
             raise ValueError("brain extraction, bias correction and registration are for volumes, not for pictures.")
         self.key = key
         # Where masks are kept does not change them: this is no part of the parameters that caches compare.
@@ -122,7 +121,7 @@ class BrainVolumed(Compose):
             "allow_unstripped": bool(allow_unstripped),
             "in_channels": None if in_channels is None else int(in_channels),
             "dicom_accept": [str(what) for what in dicom_accept],
-            "planar": bool(planar),
+            "pictures": bool(pictures),
             "brain_extraction": brain_extraction,
             "bias_correction": bool(bias_correction),
             "registration": registration,
@@ -145,10 +144,10 @@ class BrainVolumed(Compose):
                 p["allow_unstripped"] or p["brain_extraction"] != "none",
                 p["label_key"],
                 p["in_channels"],
-                planar=p["planar"],
+                pictures=p["pictures"],
             ),
             # The mask comes before the window, which may clip tissue to the value of the background.
-            brain_mask_step(p["brain_extraction"], key, self.preprocessing_cache, p["planar"]),
+            brain_mask_step(p["brain_extraction"], key, self.preprocessing_cache, p["pictures"]),
         ]
         if p["bias_correction"]:
             steps.append(N4BiasCorrectiond(key, "brain_mask", cache_dir=self.preprocessing_cache))
@@ -232,11 +231,11 @@ class BrainVolumed(Compose):
         data = self(self.inputs(item), end=self._n_reading)
         return ForegroundQuantileScale(self.parameters["levels"]).quantiles(data[self.key], data["brain_mask"])
 
-    def with_parameters(self, **changes: Any) -> BrainVolumed:
+    def with_parameters(self, **changes: Any) -> AnomalyPreprocessing:
         """A new instance with some arguments changed."""
-        return BrainVolumed(**{**self.parameters, "preprocessing_cache": self.preprocessing_cache, **changes})
+        return AnomalyPreprocessing(**{**self.parameters, "preprocessing_cache": self.preprocessing_cache, **changes})
 
-    def for_slices(self, label_key: str = "label") -> BrainVolumed:
+    def for_slices(self, label_key: str = "label") -> AnomalyPreprocessing:
         """The same preprocessing with mask and label on the network's grid, as the training slices need them."""
         return self.with_parameters(slice_mask=True, label_key=label_key)
 
@@ -249,7 +248,7 @@ class AnomalyPostprocessing(Compose):
     "anomaly" is the map and ``keys`` the uint8 mask after threshold and clean-up.
 
     Args:
-        preprocessing: the :class:`BrainVolumed` that made the input.
+        preprocessing: the :class:`AnomalyPreprocessing` that made the input.
         keys: the network's map, (1, S, S, Z); becomes the mask (1, X, Y, Z) uint8.
         rate: healthy exceedance rate of the threshold; the map must be on the calibrated scale.
         threshold: threshold on the map itself, instead of ``rate``. If both are None there is only the map, and

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.dicom import IRREGULARITIES
+from ..io.dicom import IRREGULARITIES
 from ..transforms.io import LoadScand
 from ..utils import CUASError
 

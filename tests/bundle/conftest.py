@@ -16,8 +16,8 @@ import torch
 import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from monai_cuas.data.phantom import make_phantom_cohort
 from monai_cuas.networks.utils import save_weights
+from monai_cuas.phantom import make_phantom_cohort
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "cuas"
@@ -25,7 +25,7 @@ CONFIGS = BUNDLE / "configs"
 
 # As small as the network and the run can be.
 TINY = {
-    **{"epochs": 1, "middle_slices": 2, "image_size": 32, "unshuffle": 1, "features": [4, 4, 8, 8, 8, 4]},
+    **{"epochs": 1, "middle_slices": 2, "image_size": 32, "pixel_unshuffle": 1, "features": [4, 4, 8, 8, 8, 4]},
     **{"channels": [4, 8], "layers": [1, 1], "latent_size": 4},
     **{"after_training": [], "device": "cpu", "amp": False},
 }

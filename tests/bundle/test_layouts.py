@@ -13,7 +13,7 @@ from monai_cuas.bundle.workflow import run_config
 from monai_cuas.cli import main
 
 from ..data.folders import mvtec
-from ..data.test_readers_msd import task
+from ..data.layouts.test_msd import task
 from .conftest import BUNDLE, TINY
 
 STEPS = ["calibrate", "inference", "evaluate"]
@@ -55,7 +55,7 @@ def test_pictures_beyond_brains(tmp_path):
     mvtec(tmp_path / "data", good=15, bad=2, size=(60, 40))
     words = ["datalist", "--input", str(tmp_path / "data"), "--output", str(tmp_path / "dataset.json")]
     assert main([*words, "--split", "7", "6", "2", "0"]) == 0
-    rows, report = _train(tmp_path, planar=True, margin_mm=0.0, middle_slices=None)
+    rows, report = _train(tmp_path, pictures=True, margin_mm=0.0, middle_slices=None)
     assert [row["size"] for row in rows] == ["40x60x1", "40x60x1"]
     figures = report["methods"]["raw intensity"]["groups"]["all lesions"]
     assert (figures["n_scans"], figures["n_masks"], figures["n_normal"]) == (2, 2, 1)

@@ -34,7 +34,12 @@ OWN = {
     "f_ano_gan": {"gan_epochs": 60, "epochs": 20, "critic_steps": 2, "learning_rate": 5e-3},
     # the network's map alone: no intensity beside it, no smoothing over slices that have nothing to do with each other,
     # no fit on scans, which the toy set lacks
-    "synthetic_anomaly": {"unshuffle": 1, "brightness": 0.0, "smoothing": 0.0, "training_steps": "@best_of_training"},
+    "synthetic_anomaly": {
+        "pixel_unshuffle": 1,
+        "intensity_weight": 0.0,
+        "smoothing": 0.0,
+        "training_steps": "@best_of_training",
+    },
 }
 AUROC = {"f_ano_gan": 0.7}
 

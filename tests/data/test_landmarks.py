@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from monai_cuas.data.landmarks import collect_landmarks
-from monai_cuas.transforms import BrainVolumed
+from monai_cuas.transforms import AnomalyPreprocessing
 from monai_cuas.utils import CUASError
 
-PRE = BrainVolumed(image_size=16, margin_mm=0)
+PRE = AnomalyPreprocessing(image_size=16, margin_mm=0)
 
 
 def test_landmarks_are_raw_quantiles(data, tmp_path):

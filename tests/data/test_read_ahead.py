@@ -12,10 +12,10 @@ import torch
 from monai.data import MetaTensor
 from monai.engines import SupervisedEvaluator
 
+from monai_cuas.calibration.scoring import score_scans
 from monai_cuas.data.read_ahead import ReadAheadLoader, read_ahead
 from monai_cuas.data.robust import TolerantDataset
-from monai_cuas.engines.scoring import score_scans
-from monai_cuas.transforms import AnomalyPostprocessing, BrainVolumed
+from monai_cuas.transforms import AnomalyPostprocessing, AnomalyPreprocessing
 from monai_cuas.utils import CUASError
 
 
@@ -80,7 +80,7 @@ def test_a_pass_holds_two_volumes():
 
 
 def test_scoring_holds_two_volumes(data):
-    preprocessing = BrainVolumed(image_size=16, margin_mm=0)
+    preprocessing = AnomalyPreprocessing(image_size=16, margin_mm=0)
     counted = Counted(preprocessing)
     network = torch.nn.Identity()
     post = AnomalyPostprocessing(preprocessing, rate=None)
@@ -96,7 +96,7 @@ def test_scoring_holds_two_volumes(data):
 
 def test_scoring_goes_on_past_a_bad_scan(data, tmp_path):
     (tmp_path / "1.nii.gz").write_text("no scan")
-    preprocessing = BrainVolumed(image_size=16, margin_mm=0)
+    preprocessing = AnomalyPreprocessing(image_size=16, margin_mm=0)
     failed = []
     methods, post = {"a": lambda volume, _: volume}, AnomalyPostprocessing(preprocessing, rate=None)
     scored = score_scans(data, preprocessing, torch.nn.Identity(), methods, post, failed=failed)
@@ -117,7 +117,7 @@ def test_inference_engine_holds_few_volumes():
 
 def test_loader_reports_failures(data, tmp_path):
     (tmp_path / "1.nii.gz").write_text("no scan")
-    dataset = TolerantDataset(data, BrainVolumed(image_size=16, margin_mm=0))
+    dataset = TolerantDataset(data, AnomalyPreprocessing(image_size=16, margin_mm=0))
     assert len(list(ReadAheadLoader(dataset, batch_size=1))) == 2
     with pytest.raises(CUASError, match="1 of 3"):
         dataset.report()

@@ -6,10 +6,10 @@ from __future__ import annotations
 import pytest
 
 from monai_cuas.data.robust import TolerantDataset
-from monai_cuas.transforms import BrainVolumed
+from monai_cuas.transforms import AnomalyPreprocessing
 from monai_cuas.utils import CUASError
 
-PRE = BrainVolumed(image_size=16, margin_mm=0)
+PRE = AnomalyPreprocessing(image_size=16, margin_mm=0)
 
 
 def test_tolerant_dataset_goes_on(data, tmp_path):

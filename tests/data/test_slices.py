@@ -13,10 +13,10 @@ import torch
 from monai.data import DataLoader
 
 from monai_cuas.data.slices import SliceDataset
-from monai_cuas.transforms import BrainVolumed
+from monai_cuas.transforms import AnomalyPreprocessing
 from monai_cuas.utils import CUASError
 
-PRE = BrainVolumed(image_size=16, margin_mm=0)
+PRE = AnomalyPreprocessing(image_size=16, margin_mm=0)
 
 
 def make(data, tmp_path, **kwargs):
@@ -65,13 +65,13 @@ def test_label_leaves_slices_out(data, tmp_path):
 def test_cache_is_used_and_never_stale(data, cylinder, tmp_path, monkeypatch):
     first = make(data, tmp_path)[0]["image"]
     calls = []
-    monkeypatch.setattr(BrainVolumed, "__call__", lambda *a, **k: calls.append(1))
+    monkeypatch.setattr(AnomalyPreprocessing, "__call__", lambda *a, **k: calls.append(1))
     assert torch.equal(make(data, tmp_path)[0]["image"], first)
     assert not calls
     monkeypatch.undo()
     cylinder(data[0]["image"], seed=77)
     assert not torch.equal(make(data, tmp_path)[0]["image"], first)
-    other = SliceDataset(data, BrainVolumed(image_size=20).for_slices(), tmp_path / "cache", progress=False)
+    other = SliceDataset(data, AnomalyPreprocessing(image_size=20).for_slices(), tmp_path / "cache", progress=False)
     assert other[0]["image"].shape == (1, 20, 20)
 
 

@@ -10,9 +10,9 @@ from monai.inferers import SliceInferer
 
 from monai_cuas.inferers import (
     CalibratedInferer,
-    EvidenceInferer,
     GuaranteedInferer,
     HistogramEqualizationInferer,
+    JoinedMapInferer,
     StandardizedIntensityInferer,
     VolumeScaledInferer,
 )
@@ -70,14 +70,14 @@ def test_own_calibration_wins():
     assert float(got.max()) < 1  # 1.0 lies below the lowest threshold
 
 
-def _evidence(**kwargs) -> EvidenceInferer:
-    return EvidenceInferer(roi_size=[8, 8], spatial_dim=2, smoothing=0.7, **kwargs)
+def _joined(**kwargs) -> JoinedMapInferer:
+    return JoinedMapInferer(roi_size=[8, 8], spatial_dim=2, smoothing=0.7, **kwargs)
 
 
 @pytest.mark.parametrize("kind", [CalibratedInferer, GuaranteedInferer])
 def test_thresholds_are_not_used_for_maps_of_other_settings(kind):
     network = _Network()
-    made = kind(_evidence(brightness=1.0, power=-0.5))
+    made = kind(_joined(intensity_weight=1.0, joining_power=-0.5))
     made.scale_of(network)  # not calibrated: nothing to compare
     old = _Network()
     old.calibration.set_(torch.tensor([1.0, 2.0]))
@@ -86,11 +86,11 @@ def test_thresholds_are_not_used_for_maps_of_other_settings(kind):
     network.calibration.set_map_settings(list(made.settings.values()))
     reloaded = _Network()
     reloaded.load_state_dict(network.state_dict())
-    kind(_evidence(brightness=1.0, power=-0.5)).scale_of(reloaded)
-    with pytest.raises(CUASError, match="brightness 1, now 0 and flip 0, now 1.*calibrate anew"):
-        kind(_evidence(power=-0.5, flip=True)).scale_of(reloaded)
-    with pytest.raises(CUASError, match=r"made with power -0.5, now 0,"):
-        kind(_evidence(brightness=1.0)).scale_of(reloaded)
+    kind(_joined(intensity_weight=1.0, joining_power=-0.5)).scale_of(reloaded)
+    with pytest.raises(CUASError, match="intensity_weight 1, now 0 and flip 0, now 1.*calibrate anew"):
+        kind(_joined(joining_power=-0.5, flip=True)).scale_of(reloaded)
+    with pytest.raises(CUASError, match=r"made with joining_power -0.5, now 0,"):
+        kind(_joined(intensity_weight=1.0)).scale_of(reloaded)
     # maps without settings of their own have nothing to compare
     kind(StandardizedIntensityInferer()).scale_of(reloaded)
     with pytest.raises(ValueError, match="at most 16"):

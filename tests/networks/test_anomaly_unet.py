@@ -36,9 +36,9 @@ def _slices(n: int = 4, channels: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("place", [False, True])
 @pytest.mark.parametrize("mirror", [False, True])
-@pytest.mark.parametrize("evidence", ["segmentation", "restoration", "both"])
-def test_shapes(place, mirror, evidence):
-    net = _net(in_channels=2, place=place, mirror=mirror, evidence=evidence)
+@pytest.mark.parametrize("map_kind", ["segmentation", "restoration", "both"])
+def test_shapes(place, mirror, map_kind):
+    net = _net(in_channels=2, place=place, mirror=mirror, map_kind=map_kind)
     x, mask = _slices(channels=2)
     out = net(x)
     assert out["image"].shape == out["restoration"].shape == out["altered"].shape == x.shape
@@ -120,9 +120,9 @@ def test_loss_by_hand():
     assert torch.isfinite(loss(preds, zero))
 
 
-@pytest.mark.parametrize("unshuffle", [1, 2])
-def test_torchscript_and_weights_give_the_same_map(tmp_path, unshuffle):
-    how = {**SMALL, "image_size": 64, "mirror": True, "place": True, "unshuffle": unshuffle}
+@pytest.mark.parametrize("pixel_unshuffle", [1, 2])
+def test_torchscript_and_weights_give_the_same_map(tmp_path, pixel_unshuffle):
+    how = {**SMALL, "image_size": 64, "mirror": True, "place": True, "pixel_unshuffle": pixel_unshuffle}
     net = _net(**how).eval()
     x = torch.nn.functional.pad(_slices()[0], (16, 16, 16, 16))
     expected = net(x).detach()
@@ -144,7 +144,7 @@ def test_calibrated_map():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("evidence", "none"), ("attention_stage", 5), ("unshuffle", 3), ("image_size", 15)]
+    ("name", "value"), [("map_kind", "none"), ("attention_stage", 5), ("pixel_unshuffle", 3), ("image_size", 15)]
 )
 def test_bad_arguments(name, value):
     with pytest.raises(ValueError, match=name):

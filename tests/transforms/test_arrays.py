@@ -12,8 +12,8 @@ import torch
 from monai.data import MetaTensor
 
 from monai_cuas.transforms import (
+    AnomalyPreprocessing,
     BrainMask,
-    BrainVolumed,
     ForegroundQuantileScale,
     MaskAnomaly,
     PadToPhysicalSquare,
@@ -104,7 +104,7 @@ def test_mask_anomaly():
     ],
 )
 def test_real_scans_stripped_or_not(pattern, stripped):
-    pre = BrainVolumed(image_size=32)
+    pre = AnomalyPreprocessing(image_size=32)
     files = sorted(SHARED.glob(pattern))[:8]
     assert files
     for file in files:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from monai_cuas.transforms import BrainVolumed, N4BiasCorrection, N4BiasCorrectiond
+from monai_cuas.transforms import AnomalyPreprocessing, N4BiasCorrection, N4BiasCorrectiond
 from monai_cuas.utils import ScanError
 
 SHAPE, SPACING = (40, 44, 30), (2.0, 2.0, 2.5)
@@ -70,8 +70,8 @@ def test_dictionary_and_channels(tmp_path):
     for name, array in (("a", dirty), ("b", dirty[::-1])):
         nib.save(nib.Nifti1Image(array.astype(np.float32), np.diag([*SPACING, 1.0])), tmp_path / f"{name}.nii.gz")
     item = {"image": [str(tmp_path / "a.nii.gz"), str(tmp_path / "b.nii.gz")]}
-    pre = BrainVolumed(image_size=32, bias_correction=True)
-    corrected, plain = pre(item, end=pre._n_reading)["image"], BrainVolumed(image_size=32)(item, end=3)["image"]
+    pre = AnomalyPreprocessing(image_size=32, bias_correction=True)
+    corrected, plain = pre(item, end=pre._n_reading)["image"], AnomalyPreprocessing(image_size=32)(item, end=3)["image"]
     for k, tissue in enumerate((mask, mask[::-1])):
         assert cv(corrected[k].numpy(), tissue) < cv(plain[k].numpy(), tissue)
     with pytest.raises(ScanError, match="positive.*bias_correction to false"):

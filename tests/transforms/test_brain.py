@@ -19,8 +19,8 @@ from monai_cuas.data.scans import scan_datalist
 from monai_cuas.data.slices import SliceDataset
 from monai_cuas.transforms import (
     AnomalyPostprocessing,
+    AnomalyPreprocessing,
     BrainExtractiond,
-    BrainVolumed,
     CachedMask,
     HDBETMask,
     IntracranialMask,
@@ -123,7 +123,7 @@ def test_fine_pixels():
 
 
 def test_what_is_no_head_ct(tmp_path):
-    preprocessing = BrainVolumed(image_size=32, brain_extraction="head-ct")
+    preprocessing = AnomalyPreprocessing(image_size=32, brain_extraction="head-ct")
     hu, _ = head_ct()
     for array, match in ((hu / 100, "hardly any bone"), (np.where(hu < 500, hu, 40), "no whole brain|hardly any bone")):
         with pytest.raises(ScanError, match=match) as caught:
@@ -133,7 +133,7 @@ def test_what_is_no_head_ct(tmp_path):
 
 def test_head_ct_path_keeps_the_grid(tmp_path):
     hu, truth = head_ct()
-    preprocessing = BrainVolumed(image_size=48, brain_extraction="head-ct", window=[-20, 100])
+    preprocessing = AnomalyPreprocessing(image_size=48, brain_extraction="head-ct", window=[-20, 100])
     data = preprocessing({"image": save(tmp_path / "a.nii.gz", hu)})
     out = AnomalyPostprocessing(preprocessing, threshold=0.95)({**data, "pred": data["image"]})
     assert out["pred"].shape == (1, *SHAPE)
@@ -141,7 +141,7 @@ def test_head_ct_path_keeps_the_grid(tmp_path):
     assert found[ndimage.binary_erosion(truth["blood"], iterations=2)].mean() > 0.9
     assert not (found & ~ndimage.binary_dilation(truth["brain"], iterations=2)).any()
     with pytest.raises(ScanError, match="head-ct"):
-        BrainVolumed(image_size=48)({"image": save(tmp_path / "a.nii.gz", hu)})
+        AnomalyPreprocessing(image_size=48)({"image": save(tmp_path / "a.nii.gz", hu)})
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def masked(tmp_path):
 
 def test_given_mask(masked, tmp_path):
     scan, brain = masked
-    preprocessing = BrainVolumed(image_size=32, brain_extraction="given")
+    preprocessing = AnomalyPreprocessing(image_size=32, brain_extraction="given")
     assert scan_datalist(tmp_path) == [{"image": scan, "name": "scan"}]
     for item in (
         {"image": scan},
@@ -184,7 +184,7 @@ def test_given_mask_in_training(masked, tmp_path):
     )
     data = load_datalist(tmp_path / "dataset.json", "training")
     assert data[0]["brain_mask_file"] == str(tmp_path / "scan_brain_mask.nii.gz")
-    preprocessing = BrainVolumed(image_size=16, brain_extraction="given")
+    preprocessing = AnomalyPreprocessing(image_size=16, brain_extraction="given")
     values = np.asarray(nib.load(scan).dataobj)[brain]
     np.testing.assert_allclose(
         collect_landmarks(data, preprocessing, progress=False)[0, 0, 5], np.median(values), rtol=1e-3
@@ -242,7 +242,7 @@ def test_extraction_by_name(tmp_path, monkeypatch):
     monkeypatch.setitem(dictionary._MASKERS, "hd-bet", Fake)
     hu, _ = head_ct()
     scan = save(tmp_path / "a.nii.gz", hu)
-    pre = BrainVolumed(image_size=32, brain_extraction="hd-bet", preprocessing_cache=tmp_path / "masks")
+    pre = AnomalyPreprocessing(image_size=32, brain_extraction="hd-bet", preprocessing_cache=tmp_path / "masks")
     data = pre({"image": scan})
     np.testing.assert_array_equal(data["brain_mask"][0], hu > 50)
     assert len(list((tmp_path / "masks").iterdir())) == 1
@@ -250,7 +250,7 @@ def test_extraction_by_name(tmp_path, monkeypatch):
     assert "preprocessing_cache" not in pre.parameters
     assert pre.for_slices().preprocessing_cache == str(tmp_path / "masks")
     with pytest.raises(ValueError, match="brain_extraction must be one of none, given, hd-bet, head-ct"):
-        BrainVolumed(brain_extraction="hdbet")
+        AnomalyPreprocessing(brain_extraction="hdbet")
 
     def fails(_):
         raise ValueError("nothing found.")

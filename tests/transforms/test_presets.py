@@ -14,7 +14,7 @@ import torch
 from monai.data import DataLoader, Dataset, decollate_batch
 from scipy import ndimage
 
-from monai_cuas.transforms import AnomalyPostprocessing, BrainVolumed
+from monai_cuas.transforms import AnomalyPostprocessing, AnomalyPreprocessing
 from monai_cuas.utils import CUASError, ScanError
 
 SHAPE = (41, 52, 33)
@@ -61,7 +61,7 @@ ORIENTATIONS = ["".join(c) for p in itertools.permutations(["LR", "PA", "IS"]) f
 def check(tmp_path, image, blob, affine, min_dice=0.85, batched=False, **kwargs):
     path = tmp_path / "scan.nii.gz"
     nib.save(nib.Nifti1Image(image, affine), path)
-    pre = BrainVolumed(**{"image_size": 64, **kwargs})
+    pre = AnomalyPreprocessing(**{"image_size": 64, **kwargs})
     post = AnomalyPostprocessing(pre, threshold=BETWEEN)
     if batched:
         batch = next(iter(DataLoader(Dataset([{"image": str(path)}], pre), batch_size=1)))
@@ -113,7 +113,7 @@ def test_network_grid_is_square_in_mm_and_axial_last(tmp_path):
     image, _, affine = blob_scan((2.0, 1.0, 1.0))
     image, affine = reoriented(image, affine, "SPL")
     nib.save(nib.Nifti1Image(image, affine), tmp_path / "a.nii.gz")
-    data = BrainVolumed(image_size=64, slice_mask=True, margin_mm=3)({"image": str(tmp_path / "a.nii.gz")})
+    data = AnomalyPreprocessing(image_size=64, slice_mask=True, margin_mm=3)({"image": str(tmp_path / "a.nii.gz")})
     img = data["image"]
     assert img.shape[:3] == (1, 64, 64)
     assert nib.aff2axcodes(img.affine.numpy()) == ("R", "A", "S")
@@ -126,7 +126,7 @@ def test_label_goes_along(tmp_path):
     image, blob, affine = blob_scan((1.0, 1.3, 2.0), angles=(8, -6, 15))
     nib.save(nib.Nifti1Image(image, affine), tmp_path / "a.nii.gz")
     nib.save(nib.Nifti1Image(blob.astype(np.uint8), affine), tmp_path / "l.nii.gz")
-    pre = BrainVolumed(image_size=64, levels=LEVELS).for_slices()
+    pre = AnomalyPreprocessing(image_size=64, levels=LEVELS).for_slices()
     data = pre({"image": str(tmp_path / "a.nii.gz"), "label": str(tmp_path / "l.nii.gz")})
     bright, label = data["image"].numpy() > BETWEEN, data["label"].numpy() > 0
     assert 2 * (bright & label).sum() / (bright.sum() + label.sum()) > 0.85
@@ -143,7 +143,7 @@ def test_simpleitk_formats_equal_nifti(tmp_path, name):
     image, _, affine = blob_scan((1.0, 1.3, 2.0), angles=(8, -6, 15))
     nib.save(nib.Nifti1Image(image, affine), tmp_path / "a.nii.gz")
     sitk.WriteImage(sitk.ReadImage(str(tmp_path / "a.nii.gz")), str(tmp_path / name))
-    pre = BrainVolumed(image_size=32)
+    pre = AnomalyPreprocessing(image_size=32)
     a, b = pre({"image": str(tmp_path / "a.nii.gz")}), pre({"image": str(tmp_path / name)})
     np.testing.assert_allclose(a["brain_mask"].affine, b["brain_mask"].affine, atol=1e-4)
     np.testing.assert_allclose(a["image"], b["image"], atol=1e-4)
@@ -152,7 +152,7 @@ def test_simpleitk_formats_equal_nifti(tmp_path, name):
 @pytest.mark.parametrize(("scale", "offset"), [(1, 0), (0.01, 0), (7, -1024), (1, 500)])
 def test_scale_and_background_do_not_matter(tmp_path, scale, offset):
     image, _, affine = blob_scan()
-    pre = BrainVolumed(image_size=32)
+    pre = AnomalyPreprocessing(image_size=32)
     nib.save(nib.Nifti1Image(image, affine), tmp_path / "a.nii.gz")
     nib.save(nib.Nifti1Image((image * scale + offset).astype(np.float32), affine), tmp_path / "b.nii.gz")
     a, b = pre({"image": str(tmp_path / "a.nii.gz")}), pre({"image": str(tmp_path / "b.nii.gz")})
@@ -163,7 +163,7 @@ def test_scale_and_background_do_not_matter(tmp_path, scale, offset):
 def test_smallest_component_in_ml_and_voxels(tmp_path):
     image, _, affine = blob_scan((2.0, 2.0, 2.0))
     nib.save(nib.Nifti1Image(image, affine), tmp_path / "a.nii.gz")
-    pre = BrainVolumed(image_size=32)
+    pre = AnomalyPreprocessing(image_size=32)
     data = pre({"image": str(tmp_path / "a.nii.gz")})
     full = AnomalyPostprocessing(pre, threshold=0.0)({**data, "pred": data["image"]})["pred"]
     volume_ml = float(full.sum()) * 8 / 1000
@@ -239,7 +239,7 @@ def test_bad_input_is_one_sentence_with_the_file(tmp_path, case):
     make, match = BAD[case]
     path = make(tmp_path, brain()[0])
     with pytest.raises(ScanError, match=match) as caught:
-        BrainVolumed(image_size=32)({"image": str(path)})
+        AnomalyPreprocessing(image_size=32)({"image": str(path)})
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, CUASError)
@@ -249,16 +249,16 @@ def test_bad_input_is_one_sentence_with_the_file(tmp_path, case):
 
 def test_unstripped_is_let_through_on_request(tmp_path):
     path = _write(tmp_path, brain()[0], affine_of((6, 6, 6)))
-    assert BrainVolumed(image_size=32, allow_unstripped=True)({"image": str(path)})["image"].any()
+    assert AnomalyPreprocessing(image_size=32, allow_unstripped=True)({"image": str(path)})["image"].any()
 
 
 def test_window_clips_and_keeps_the_mask(tmp_path):
     image, _ = brain()
     path = _write(tmp_path, np.where(image > 0, image, -1024))
-    q = BrainVolumed(window=[90, 110]).landmarks({"image": str(path)})
+    q = AnomalyPreprocessing(window=[90, 110]).landmarks({"image": str(path)})
     assert q.min() >= 90
     assert q.max() <= 110
-    narrow, wide = (BrainVolumed(window=w)({"image": str(path)})["brain_mask"] for w in ([90, 110], None))
+    narrow, wide = (AnomalyPreprocessing(window=w)({"image": str(path)})["brain_mask"] for w in ([90, 110], None))
     assert torch.equal(narrow, wide)
 
 
@@ -268,4 +268,4 @@ def test_window_clips_and_keeps_the_mask(tmp_path):
 )
 def test_bad_arguments(kwargs):
     with pytest.raises(ValueError):
-        BrainVolumed(**kwargs)
+        AnomalyPreprocessing(**kwargs)

@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from monai_cuas.transforms import AnomalyPostprocessing, BrainVolumed, pose_rotation, reference_mask
+from monai_cuas.transforms import AnomalyPostprocessing, AnomalyPreprocessing, pose_rotation, reference_mask
 from monai_cuas.utils import CUASError
 
 pytest.importorskip("nilearn", reason="the reference comes with nilearn: pip install monai_cuas[phantom]")
@@ -48,7 +48,7 @@ def scan(tmp_path):
 @pytest.mark.parametrize("resize", [True, False])
 def test_result_is_on_the_scans_own_grid(scan, resize):
     path, ball = scan
-    pre = BrainVolumed(image_size=96, registration="icbm152", resize=resize, levels=(0.01, 0.1, 0.5, 0.9))
+    pre = AnomalyPreprocessing(image_size=96, registration="icbm152", resize=resize, levels=(0.01, 0.1, 0.5, 0.9))
     data = pre({"image": path})
     post = AnomalyPostprocessing(pre, threshold=3.0)({**data, "pred": data["image"]})
     found = post["pred"][0].numpy() > 0
@@ -68,7 +68,7 @@ def test_network_grid_has_the_references_pose(tmp_path):
     for name, inside in (("reference", mask), ("leaning", leaning)):
         image = np.where(inside, noise, 0).astype(np.float32)
         nib.save(nib.Nifti1Image(image, affine), tmp_path / f"{name}.nii.gz")
-    plain, aligned = (BrainVolumed(image_size=64, slice_mask=True, registration=r) for r in (None, "icbm152"))
+    plain, aligned = (AnomalyPreprocessing(image_size=64, slice_mask=True, registration=r) for r in (None, "icbm152"))
     path = str(tmp_path / "leaning.nii.gz")
     data = aligned({"image": path})
     truth = plain({"image": str(tmp_path / "reference.nii.gz")})["slice_mask"][0].numpy() > 0

@@ -20,7 +20,7 @@ from monai_cuas.data.slices import SliceDataset
 from monai_cuas.inferers import CalibratedInferer
 from monai_cuas.losses import AttentionEntropyLoss, ConstrainedVAELoss, ELBOLoss
 from monai_cuas.networks.nets import AttentionVAE
-from monai_cuas.transforms import AnomalyPostprocessing, BrainVolumed, LoadScand
+from monai_cuas.transforms import AnomalyPostprocessing, AnomalyPreprocessing, LoadScand
 from monai_cuas.utils import ScanError
 
 SHARED = Path(os.environ.get("MONAI_CUAS_SHARED", Path(__file__).resolve().parents[3] / "shared")) / "data"
@@ -100,7 +100,7 @@ def test_uncovered_part_is_outside_the_brain(tmp_path, first):
     short = AFFINE.copy()
     short[0, 3] = 12
     second = save(tmp_path / "t1.nii.gz", head(AFFINE, SHAPE)[12:], short)
-    data = BrainVolumed(image_size=32)({"image": [first, second]})
+    data = AnomalyPreprocessing(image_size=32)({"image": [first, second]})
     mask = data["brain_mask"][0].numpy()
     assert not mask[:12].any()
     np.testing.assert_array_equal(mask[12:], head(AFFINE, SHAPE)[12:] > 0)
@@ -128,17 +128,17 @@ def test_bad_sequences(tmp_path, first):
     broken[20, 20, 10] = np.nan
     for affine in (AFFINE, rotated(20, (1, 1.2, 2), shape=SHAPE)):
         with pytest.raises(ScanError, match="t1.nii.gz: 1 voxels are NaN"):
-            BrainVolumed()({"image": [first, save(tmp_path / "t1.nii.gz", broken, affine)]})
+            AnomalyPreprocessing()({"image": [first, save(tmp_path / "t1.nii.gz", broken, affine)]})
     with pytest.raises(ScanError, match="t1.nii.gz: all voxels are zero"):
-        BrainVolumed()({"image": [first, save(tmp_path / "t1.nii.gz", 0 * head(AFFINE, SHAPE), AFFINE)]})
+        AnomalyPreprocessing()({"image": [first, save(tmp_path / "t1.nii.gz", 0 * head(AFFINE, SHAPE), AFFINE)]})
 
 
 def test_number_of_sequences(first):
     with pytest.raises(ScanError, match="1 sequence, but the network takes 3; give a list of 3 files"):
-        BrainVolumed(in_channels=3)({"image": first})
+        AnomalyPreprocessing(in_channels=3)({"image": first})
     with pytest.raises(ScanError, match="2 sequences, but the network takes 1"):
-        BrainVolumed(in_channels=1)({"image": [first, first]})
-    assert BrainVolumed(in_channels=2, image_size=32)({"image": [first, first]})["image"].shape[0] == 2
+        AnomalyPreprocessing(in_channels=1)({"image": [first, first]})
+    assert AnomalyPreprocessing(in_channels=2, image_size=32)({"image": [first, first]})["image"].shape[0] == 2
 
 
 def cohort(folder, n):
@@ -175,7 +175,7 @@ def tiny(landmarks):
 
 def test_train_and_infer_on_three_channels(tmp_path):
     items = cohort(tmp_path, 3)
-    preprocessing = BrainVolumed(image_size=32, in_channels=3)
+    preprocessing = AnomalyPreprocessing(image_size=32, in_channels=3)
     landmarks = collect_landmarks(items[:2], preprocessing, progress=False)
     assert landmarks.shape == (2, 3, 11)
     torch.manual_seed(0)
@@ -202,7 +202,7 @@ def test_train_and_infer_on_three_channels(tmp_path):
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared data is not here")
 def test_mslub_three_sequences(tmp_path):
     files = [str(SHARED / "mslub" / "patient07" / f"{name}.nii.gz") for name in ("FLAIR", "T1W", "T2W")]
-    preprocessing = BrainVolumed(image_size=32, in_channels=3)
+    preprocessing = AnomalyPreprocessing(image_size=32, in_channels=3)
     network = tiny(preprocessing.landmarks({"image": files})[None])
     out = infer(network, preprocessing, files)
     flair = nib.load(files[0])

@@ -6,20 +6,20 @@ from __future__ import annotations
 from .attention_map import gradient_weighted_map, mean_activation_map
 from .calibration import (
     DEFAULT_RATES,
-    EVIDENCE_RATES,
     MAX_SCANS,
-    EvidenceScale,
+    SOURCE_RATES,
     GuaranteedCalibration,
     ScoreCalibration,
     ScoreScale,
+    SourceScale,
 )
 from .standardization import DEFAULT_LEVELS, LandmarkStandardization
 
 __all__ = [
     "DEFAULT_LEVELS",
     "DEFAULT_RATES",
-    "EVIDENCE_RATES",
-    "EvidenceScale",
+    "SOURCE_RATES",
+    "SourceScale",
     "GuaranteedCalibration",
     "LandmarkStandardization",
     "MAX_SCANS",

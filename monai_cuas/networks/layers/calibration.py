@@ -22,9 +22,9 @@ from ...utils import CUASError
 
 __all__ = [
     "DEFAULT_RATES",
-    "EVIDENCE_RATES",
+    "SOURCE_RATES",
     "MAX_SCANS",
-    "EvidenceScale",
+    "SourceScale",
     "GuaranteedCalibration",
     "ScoreCalibration",
     "ScoreScale",
@@ -32,7 +32,7 @@ __all__ = [
 
 DEFAULT_RATES = (0.9, 0.75, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 
-EVIDENCE_RATES = (0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0003, 0.0001)
+SOURCE_RATES = (0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0003, 0.0001)
 
 MAX_SETTINGS = 16
 """As many settings of the map are kept; see :attr:`ScoreCalibration.map_settings`."""
@@ -243,9 +243,9 @@ class ScoreScale(nn.Module):
         return y.clamp(min=0.0)
 
 
-class EvidenceScale(ScoreScale):
+class SourceScale(ScoreScale):
     """
-    Scale of one source of evidence, before sources are joined: -log10 of the healthy p-value of a voxel.
+    Scale of one source (map, intensity) before they are joined: -log10 of the healthy p-value of a voxel.
 
     It is fitted on normals that are not those of the calibration, so that the joined map depends on no calibration
     scan. Weights from before it existed leave it unset, and it then changes nothing.
@@ -254,10 +254,10 @@ class EvidenceScale(ScoreScale):
         rates: as in :class:`ScoreScale`.
     """
 
-    kind = "evidence"
+    kind = "source"
     optional_buffers = frozenset({"rates", "thresholds", "scan_scores"})
 
-    def __init__(self, rates: Sequence[float] = EVIDENCE_RATES) -> None:
+    def __init__(self, rates: Sequence[float] = SOURCE_RATES) -> None:
         super().__init__(rates)
 
     @torch.jit.unused

@@ -14,11 +14,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from ...utils import CUASError
-from ..layers import DEFAULT_RATES, EvidenceScale, LandmarkStandardization, ScoreCalibration, mean_activation_map
+from ..layers import DEFAULT_RATES, LandmarkStandardization, ScoreCalibration, SourceScale, mean_activation_map
 
 __all__ = ["AnomalyUNet"]
 
-EVIDENCE = ("segmentation", "restoration", "both")
+MAP_KINDS = ("segmentation", "restoration", "both")
 
 
 class AnomalyUNet(nn.Module):
@@ -30,7 +30,7 @@ class AnomalyUNet(nn.Module):
     are the modes: in evaluation mode ``forward`` gives the raw anomaly map (N, 1, H, W), in training mode the
     dictionary of :meth:`forward_train`. The encoder's attention map is there for the same constraints
     (``AttentionEntropyLoss``). ``map_scale`` and ``intensity_scale`` turn the map and the intensity into healthy
-    p-values for ``EvidenceInferer``; ``fit_evidence`` sets them.
+    p-values for ``JoinedMapInferer``; ``fit_source_scales`` sets them.
 
     Args:
         in_channels: image channels C.
@@ -40,12 +40,12 @@ class AnomalyUNet(nn.Module):
             sides in pixels; without, small networks need far longer to see contrast.
         place: also give the network each pixel's place in the slice.
         mirror: also give the network the slice mirrored left to right.
-        unshuffle: side of the pixel blocks that become channels before the first convolution and pixels again behind
-            the last one (``torch.nn.PixelUnshuffle``); 2 is several times as fast as 1 with as many features. The
-            image size must be divisible by it and at least 16 times as large; below 32 times, PyTorch's batch norm
+        pixel_unshuffle: side of the pixel blocks that become channels before the first convolution and pixels again
+            behind the last one (``torch.nn.PixelUnshuffle``); 2 is several times as fast as 1 with as many features.
+            The image size must be divisible by it and at least 16 times as large; below 32 times, PyTorch's batch norm
             cannot train on a last batch of a single slice.
         attention_stage: encoder stage (0 to 4) whose mean activation is the attention map.
-        evidence: what the map is made of: "segmentation" (logit that a pixel was altered), "restoration" (absolute
+        map_kind: what the map is made of: "segmentation" (logit that a pixel was altered), "restoration" (absolute
             difference from the restored slice) or "both" (their sum, the difference times 10).
         anomaly: alters a slice: (image, mask, donor) to (altered, label), a MONAI random transform such as
             ``RandSyntheticAnomaly``; needed for training only.
@@ -66,35 +66,39 @@ class AnomalyUNet(nn.Module):
         windows: Sequence[int] = (5, 15),
         place: bool = False,
         mirror: bool = False,
-        unshuffle: int = 1,
+        pixel_unshuffle: int = 1,
         attention_stage: int = 0,
-        evidence: str = "segmentation",
+        map_kind: str = "segmentation",
         anomaly: Callable | None = None,
         variation: Callable | None = None,
         cpu_bfloat16: bool = False,
         calibration_rates: Sequence[float] = DEFAULT_RATES,
     ) -> None:
         super().__init__()
-        if evidence not in EVIDENCE:
-            raise ValueError(f"evidence must be one of {', '.join(EVIDENCE)}, got {evidence}.")
+        if map_kind not in MAP_KINDS:
+            raise ValueError(f"map_kind must be one of {', '.join(MAP_KINDS)}, got {map_kind}.")
         if not 0 <= attention_stage <= 4:
             raise ValueError(f"attention_stage must be 0 to 4, got {attention_stage}.")
         if any(w < 3 or w % 2 == 0 for w in windows):
             raise ValueError(f"windows must be odd and at least 3, got {tuple(windows)}.")
-        if unshuffle < 1 or image_size % unshuffle:
-            raise ValueError(f"unshuffle must be at least 1 and divide image_size {image_size}, got {unshuffle}.")
-        if image_size < 16 * unshuffle:
-            raise ValueError(f"image_size must be at least {16 * unshuffle} with an unshuffle of {unshuffle}.")
-        self.unshuffle = unshuffle
+        if pixel_unshuffle < 1 or image_size % pixel_unshuffle:
+            raise ValueError(
+                f"pixel_unshuffle must be at least 1 and divide image_size {image_size}, got {pixel_unshuffle}."
+            )
+        if image_size < 16 * pixel_unshuffle:
+            raise ValueError(
+                f"image_size must be at least {16 * pixel_unshuffle} with pixel_unshuffle {pixel_unshuffle}."
+            )
+        self.pixel_unshuffle = pixel_unshuffle
         self.in_channels, self.place, self.mirror, self.windows = in_channels, place, mirror, list(windows)
-        self.attention_stage, self.evidence = attention_stage, evidence
+        self.attention_stage, self.map_kind = attention_stage, map_kind
         self.anomaly, self.variation, self.cpu_bfloat16 = anomaly, variation, cpu_bfloat16
         self.register_buffer("image_size", torch.tensor([image_size, image_size]))
         self.standardize = LandmarkStandardization(in_channels)
         self.calibration = ScoreCalibration(calibration_rates)
-        self.map_scale, self.intensity_scale = EvidenceScale(), EvidenceScale()
+        self.map_scale, self.intensity_scale = SourceScale(), SourceScale()
         inputs = in_channels * (1 + len(windows) + (1 if mirror else 0)) + 1 + (2 if place else 0)
-        block = unshuffle**2
+        block = pixel_unshuffle**2
         self.unet = BasicUNet(
             2,
             inputs * block,
@@ -128,7 +132,7 @@ class AnomalyUNet(nn.Module):
 
     def _answers(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logit (N, 1, H, W), restored slice (N, C, H, W), features of the attention stage."""
-        e0 = self.unet.conv_0(F.pixel_unshuffle(self._inputs(image), self.unshuffle))
+        e0 = self.unet.conv_0(F.pixel_unshuffle(self._inputs(image), self.pixel_unshuffle))
         e1 = self.unet.down_1(e0)
         e2 = self.unet.down_2(e1)
         e3 = self.unet.down_3(e2)
@@ -136,7 +140,7 @@ class AnomalyUNet(nn.Module):
         x = self.unet.upcat_4(e4, e3)
         x = self.unet.upcat_3(x, e2)
         x = self.unet.upcat_2(x, e1)
-        out = F.pixel_shuffle(self.unet.final_conv(self.unet.upcat_1(x, e0)), self.unshuffle)
+        out = F.pixel_shuffle(self.unet.final_conv(self.unet.upcat_1(x, e0)), self.pixel_unshuffle)
         return out[:, :1], image + out[:, 1:], [e0, e1, e2, e3, e4][self.attention_stage]
 
     def forward(self, x: torch.Tensor):
@@ -152,9 +156,9 @@ class AnomalyUNet(nn.Module):
         image = self.standardize(x)
         logit, restoration, _ = self._answers(image)
         difference = 10.0 * (image - restoration).abs().amax(dim=1, keepdim=True)
-        if self.evidence == "restoration":
+        if self.map_kind == "restoration":
             return difference
-        if self.evidence == "both":
+        if self.map_kind == "both":
             return logit + difference
         return logit
 

@@ -15,11 +15,7 @@ from monai.transforms import MapTransform, RandomizableTransform
 from .array import RandHealthyVariation, RandSyntheticAnomaly
 
 __all__ = [
-    "RandHealthyVariationD",
-    "RandHealthyVariationDict",
     "RandHealthyVariationd",
-    "RandSyntheticAnomalyD",
-    "RandSyntheticAnomalyDict",
     "RandSyntheticAnomalyd",
 ]
 
@@ -100,7 +96,3 @@ class RandSyntheticAnomalyd(MapTransform, RandomizableTransform):
                 d[self.clean_key] = d[key]
             d[key], d[self.label_key] = self.alter(d[key], d[self.mask_key], d.get(self.donor_key))
         return d
-
-
-RandHealthyVariationD = RandHealthyVariationDict = RandHealthyVariationd
-RandSyntheticAnomalyD = RandSyntheticAnomalyDict = RandSyntheticAnomalyd

@@ -9,12 +9,8 @@ from .cache import CachedMask
 from .dictionary import (
     BRAIN_MASK_FILE,
     EXTRACTIONS,
-    BrainExtractionD,
     BrainExtractiond,
-    BrainExtractionDict,
-    GivenBrainMaskD,
     GivenBrainMaskd,
-    GivenBrainMaskDict,
     brain_mask_step,
 )
 from .hd_bet import HDBETMask
@@ -23,12 +19,8 @@ from .head_ct import IntracranialMask
 __all__ = [
     "BRAIN_MASK_FILE",
     "EXTRACTIONS",
-    "BrainExtractionD",
-    "BrainExtractionDict",
     "BrainExtractiond",
     "CachedMask",
-    "GivenBrainMaskD",
-    "GivenBrainMaskDict",
     "GivenBrainMaskd",
     "HDBETMask",
     "IntracranialMask",

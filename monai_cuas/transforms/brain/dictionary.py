@@ -25,11 +25,7 @@ from .head_ct import IntracranialMask
 __all__ = [
     "BRAIN_MASK_FILE",
     "EXTRACTIONS",
-    "BrainExtractionD",
-    "BrainExtractionDict",
     "BrainExtractiond",
-    "GivenBrainMaskD",
-    "GivenBrainMaskDict",
     "GivenBrainMaskd",
     "brain_mask_step",
 ]
@@ -46,7 +42,7 @@ _REMEDY = "check the scan and the choice of brain_extraction, or supply a mask w
 
 
 def brain_mask_step(
-    extraction: str, key: str, cache_dir: str | os.PathLike | None = None, planar: bool = False
+    extraction: str, key: str, cache_dir: str | os.PathLike | None = None, pictures: bool = False
 ) -> MapTransform:
     """
     The step of the preprocessing that writes "brain_mask".
@@ -56,13 +52,13 @@ def brain_mask_step(
             (MR with skull) or "head-ct" (CT with skull).
         key: the image.
         cache_dir: folder where masks are kept that take long to find; None: they are found each time.
-        planar: see :class:`BrainMask`.
+        pictures: see :class:`BrainMask`.
 
     Raises:
         ValueError: for another name.
     """
     if extraction == "none":
-        return BrainMaskd(key, planar=planar)
+        return BrainMaskd(key, pictures=pictures)
     if extraction == "given":
         return GivenBrainMaskd(key)
     if extraction not in _MASKERS:
@@ -155,7 +151,3 @@ class GivenBrainMaskd(MapTransform):
                 torch.from_numpy(inside.astype(np.uint8)), meta=dict(image.meta), applied_operations=[]
             )
         return d
-
-
-BrainExtractionD = BrainExtractionDict = BrainExtractiond
-GivenBrainMaskD = GivenBrainMaskDict = GivenBrainMaskd

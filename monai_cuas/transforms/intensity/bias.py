@@ -21,7 +21,7 @@ from monai.utils import TransformBackends, convert_data_type, convert_to_dst_typ
 from ...utils import ScanError
 from ..cache import ContentCache
 
-__all__ = ["N4BiasCorrection", "N4BiasCorrectionD", "N4BiasCorrectionDict", "N4BiasCorrectiond"]
+__all__ = ["N4BiasCorrection", "N4BiasCorrectiond"]
 
 _MAX_NOT_POSITIVE = 0.05
 
@@ -172,6 +172,3 @@ class N4BiasCorrectiond(MapTransform):
                 file = d[key].meta.get("filename_or_obj", "scan") if isinstance(d[key], MetaTensor) else "scan"
                 raise ScanError(file, str(error).rstrip("."), "set bias_correction to false") from error
         return d
-
-
-N4BiasCorrectionD = N4BiasCorrectionDict = N4BiasCorrectiond

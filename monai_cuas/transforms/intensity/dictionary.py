@@ -15,7 +15,7 @@ from monai.transforms import MapTransform
 from ...utils import ScanError
 from .array import DEFAULT_LEVELS, ForegroundQuantileScale
 
-__all__ = ["ForegroundQuantileScaleD", "ForegroundQuantileScaleDict", "ForegroundQuantileScaled"]
+__all__ = ["ForegroundQuantileScaled"]
 
 
 class ForegroundQuantileScaled(MapTransform):
@@ -53,6 +53,3 @@ class ForegroundQuantileScaled(MapTransform):
                     file, str(error).rstrip("."), "check the scan, and the intensity window if one is set"
                 ) from error
         return d
-
-
-ForegroundQuantileScaleD = ForegroundQuantileScaleDict = ForegroundQuantileScaled

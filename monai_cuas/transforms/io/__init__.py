@@ -5,33 +5,21 @@
 
 from __future__ import annotations
 
+from ...io.simpleitk import SimpleITKReader
 from .array import BrainMask, ValidateScan, background_value, foreground
 from .dictionary import (
-    BrainMaskD,
     BrainMaskd,
-    BrainMaskDict,
-    LoadScanD,
     LoadScand,
-    LoadScanDict,
-    ValidateScanD,
     ValidateScand,
-    ValidateScanDict,
 )
-from .reader import SimpleITKReader
 from .sequences import same_grid, stack_sequences
 
 __all__ = [
     "BrainMask",
-    "BrainMaskD",
-    "BrainMaskDict",
     "BrainMaskd",
-    "LoadScanD",
-    "LoadScanDict",
     "LoadScand",
     "SimpleITKReader",
     "ValidateScan",
-    "ValidateScanD",
-    "ValidateScanDict",
     "ValidateScand",
     "background_value",
     "foreground",

@@ -79,13 +79,13 @@ class BrainMask(Transform):
     may be negative or equal to it.
 
     Args:
-        planar: the image is a picture: unless most of its border is exactly 0, all of it is foreground.
+        pictures: the image is a picture: unless most of its border is exactly 0, all of it is foreground.
     """
 
     backend = [TransformBackends.NUMPY]
 
-    def __init__(self, planar: bool = False) -> None:
-        self.planar = planar
+    def __init__(self, pictures: bool = False) -> None:
+        self.pictures = pictures
 
     def __call__(self, img: NdarrayOrTensor) -> NdarrayOrTensor:
         """
@@ -99,7 +99,7 @@ class BrainMask(Transform):
             ValueError: if there is no foreground.
         """
         image = np.asarray(convert_data_type(img, np.ndarray)[0])
-        if self.planar and not _has_frame(image):
+        if self.pictures and not _has_frame(image):
             inside = np.ones(image.shape[1:], dtype=bool)
         else:
             inside = foreground(image)
@@ -139,13 +139,13 @@ class ValidateScan(Transform):
     Args:
         allow_unstripped: take scans that look as if they were not skull-stripped.
         in_channels: number of sequences that there must be; None: any.
-        planar: take one picture, with colours as channels, in place of a volume; nothing is said about skulls.
+        pictures: take one picture, with colours as channels, in place of a volume; nothing is said about skulls.
     """
 
     backend = [TransformBackends.NUMPY]
 
-    def __init__(self, allow_unstripped: bool = False, in_channels: int | None = None, planar: bool = False) -> None:
-        self.allow_unstripped, self.in_channels, self.planar = allow_unstripped, in_channels, planar
+    def __init__(self, allow_unstripped: bool = False, in_channels: int | None = None, pictures: bool = False) -> None:
+        self.allow_unstripped, self.in_channels, self.pictures = allow_unstripped, in_channels, pictures
 
     def __call__(self, img: NdarrayOrTensor, file: str | Sequence[str] = "scan") -> NdarrayOrTensor:
         """
@@ -160,7 +160,7 @@ class ValidateScan(Transform):
             ScanError: if the scan cannot be used.
         """
         files = [file] if isinstance(file, str) else list(file)
-        if self.planar:
+        if self.pictures:
             _check_picture(tuple(img.shape), files[0])
         else:
             check_shape(tuple(img.shape), files[0], None if isinstance(file, str) else len(files))
@@ -169,7 +169,7 @@ class ValidateScan(Transform):
         image = np.asarray(convert_data_type(img, np.ndarray)[0])
         for channel, name in zip(image, files if len(files) == len(image) else files * len(image)):
             _check_values(channel, name)
-        if not self.allow_unstripped and not self.planar:
+        if not self.allow_unstripped and not self.pictures:
             self._check_stripped(image, img, files[0])
         return img
 
@@ -217,14 +217,14 @@ def check_shape(shape: tuple[int, ...], file: str, channels: int | None) -> None
             file, f"not one 3D volume but several (array of shape {shape})", "extract one 3D volume from it"
         )
     if min(spatial) < 2:
-        remedy = "give a 3D volume of several slices, or set planar for pictures"
+        remedy = "give a 3D volume of several slices, or set pictures for pictures"
         raise ScanError(file, f"a single slice of shape {spatial}", remedy)
 
 
 def _check_picture(shape: tuple[int, ...], file: str) -> None:
     """Refuse what is not one picture, (C, X, Y, 1)."""
     if len(shape) != 4 or shape[3] != 1:
-        raise ScanError(file, f"not a picture but an array of shape {shape[1:]}", "leave planar off for volumes")
+        raise ScanError(file, f"not a picture but an array of shape {shape[1:]}", "leave pictures off for volumes")
 
 
 def check_affine(img: NdarrayOrTensor, file: str) -> None:

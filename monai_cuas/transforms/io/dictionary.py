@@ -19,21 +19,15 @@ from monai.data import MetaTensor
 from monai.transforms import LoadImaged, MapTransform
 from monai.utils import ensure_tuple
 
-from ...data.dicom import DicomSeriesReader, is_series_path, split_series_path
+from ...io.dicom import DicomSeriesReader, is_series_path, split_series_path
+from ...io.simpleitk import SimpleITKReader
 from ...utils import ScanError
 from .array import BrainMask, ValidateScan
-from .reader import SimpleITKReader
 from .sequences import stack_sequences
 
 __all__ = [
-    "BrainMaskD",
-    "BrainMaskDict",
     "BrainMaskd",
-    "LoadScanD",
-    "LoadScanDict",
     "LoadScand",
-    "ValidateScanD",
-    "ValidateScanDict",
     "ValidateScand",
 ]
 
@@ -165,7 +159,7 @@ class ValidateScand(MapTransform):
         label_key: label that must have the image's shape and affine; not checked if absent.
         in_channels: number of sequences that there must be; None: any.
         allow_missing_keys: skip keys that are absent.
-        planar: see :class:`ValidateScan`.
+        pictures: see :class:`ValidateScan`.
     """
 
     def __init__(
@@ -175,10 +169,10 @@ class ValidateScand(MapTransform):
         label_key: str | None = None,
         in_channels: int | None = None,
         allow_missing_keys: bool = False,
-        planar: bool = False,
+        pictures: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.validator = ValidateScan(allow_unstripped, in_channels, planar)
+        self.validator = ValidateScan(allow_unstripped, in_channels, pictures)
         self.label_key = label_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -213,7 +207,7 @@ class BrainMaskd(MapTransform):
         keys: the image.
         mask_key: where the mask goes, (1, X, Y, Z) uint8.
         allow_missing_keys: skip keys that are absent.
-        planar: see :class:`BrainMask`.
+        pictures: see :class:`BrainMask`.
     """
 
     def __init__(
@@ -221,19 +215,14 @@ class BrainMaskd(MapTransform):
         keys: KeysCollection,
         mask_key: str = "brain_mask",
         allow_missing_keys: bool = False,
-        planar: bool = False,
+        pictures: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.mask_key = mask_key
-        self.masker = BrainMask(planar)
+        self.masker = BrainMask(pictures)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
             d[self.mask_key] = self.masker(d[key])
         return d
-
-
-LoadScanD = LoadScanDict = LoadScand
-ValidateScanD = ValidateScanDict = ValidateScand
-BrainMaskD = BrainMaskDict = BrainMaskd

@@ -7,28 +7,16 @@ from __future__ import annotations
 
 from .array import CalibrateAnomaly, MaskAnomaly, ThresholdAnomaly
 from .dictionary import (
-    CalibrateAnomalyD,
     CalibrateAnomalyd,
-    CalibrateAnomalyDict,
-    MaskAnomalyD,
     MaskAnomalyd,
-    MaskAnomalyDict,
-    ThresholdAnomalyD,
     ThresholdAnomalyd,
-    ThresholdAnomalyDict,
 )
 
 __all__ = [
     "CalibrateAnomaly",
-    "CalibrateAnomalyD",
-    "CalibrateAnomalyDict",
     "CalibrateAnomalyd",
     "MaskAnomaly",
-    "MaskAnomalyD",
-    "MaskAnomalyDict",
     "MaskAnomalyd",
     "ThresholdAnomaly",
-    "ThresholdAnomalyD",
-    "ThresholdAnomalyDict",
     "ThresholdAnomalyd",
 ]

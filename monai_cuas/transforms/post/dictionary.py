@@ -15,14 +15,8 @@ from ...networks.layers import ScoreScale
 from .array import CalibrateAnomaly, MaskAnomaly, ThresholdAnomaly
 
 __all__ = [
-    "CalibrateAnomalyD",
-    "CalibrateAnomalyDict",
     "CalibrateAnomalyd",
-    "MaskAnomalyD",
-    "MaskAnomalyDict",
     "MaskAnomalyd",
-    "ThresholdAnomalyD",
-    "ThresholdAnomalyDict",
     "ThresholdAnomalyd",
 ]
 
@@ -111,8 +105,3 @@ class ThresholdAnomalyd(MapTransform):
             )
             d[key] = self.thresholder(d[key], mask)
         return d
-
-
-CalibrateAnomalyD = CalibrateAnomalyDict = CalibrateAnomalyd
-MaskAnomalyD = MaskAnomalyDict = MaskAnomalyd
-ThresholdAnomalyD = ThresholdAnomalyDict = ThresholdAnomalyd

@@ -6,18 +6,14 @@
 from __future__ import annotations
 
 from .array import PadToPhysicalSquare
-from .dictionary import PadToPhysicalSquareD, PadToPhysicalSquared, PadToPhysicalSquareDict
-from .registration import ICBM152, AlignPoseD, AlignPosed, AlignPoseDict, pose_rotation, reference_mask
+from .dictionary import PadToPhysicalSquared
+from .registration import ICBM152, AlignPosed, pose_rotation, reference_mask
 
 __all__ = [
     "ICBM152",
-    "AlignPoseD",
-    "AlignPoseDict",
     "AlignPosed",
     "pose_rotation",
     "reference_mask",
     "PadToPhysicalSquare",
-    "PadToPhysicalSquareD",
-    "PadToPhysicalSquareDict",
     "PadToPhysicalSquared",
 ]

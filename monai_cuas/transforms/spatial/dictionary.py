@@ -10,7 +10,7 @@ from monai.transforms import Padd
 
 from .array import PadToPhysicalSquare
 
-__all__ = ["PadToPhysicalSquareD", "PadToPhysicalSquareDict", "PadToPhysicalSquared"]
+__all__ = ["PadToPhysicalSquared"]
 
 
 class PadToPhysicalSquared(Padd):
@@ -25,6 +25,3 @@ class PadToPhysicalSquared(Padd):
 
     def __init__(self, keys: KeysCollection, margin_mm: float = 0.0, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, PadToPhysicalSquare(margin_mm), allow_missing_keys=allow_missing_keys)
-
-
-PadToPhysicalSquareD = PadToPhysicalSquareDict = PadToPhysicalSquared

@@ -22,7 +22,7 @@ from ...utils import CUASError
 
 nilearn_datasets, has_nilearn = optional_import("nilearn.datasets")
 
-__all__ = ["ICBM152", "AlignPoseD", "AlignPoseDict", "AlignPosed", "pose_rotation", "reference_mask"]
+__all__ = ["ICBM152", "AlignPosed", "pose_rotation", "reference_mask"]
 
 ICBM152 = "icbm152"
 
@@ -171,6 +171,3 @@ class AlignPosed(MapTransform, InvertibleTransform):
         for key in self.key_iterator(d):
             d[key] = self.resample.inverse(d[key])
         return d
-
-
-AlignPoseD = AlignPoseDict = AlignPosed

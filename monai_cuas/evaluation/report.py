@@ -1,0 +1,216 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Tables and pictures of a comparison."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..utils import replacing
+from ..visualize.comparison import draw_precision_recall, load_panel_rows, merge_panel_rows
+from ..visualize.overlay import draw_panel
+
+if TYPE_CHECKING:
+    from .compare import Comparison
+
+__all__ = ["gather", "mean_and_std", "write_report"]
+
+_RUN_FIGURES = ("seconds_per_volume", "peak_mb", "peak_gpu_mb", "parameters", "train_seconds")
+_FIGURES = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "dice_pooled": "Dice at threshold",
+    "scan_auroc": "scan AUROC",
+    "fpr_normal_pooled": "healthy FPR",
+}
+_ORACLE = {"oracle_dice": "oracle Dice", "oracle_iou": "oracle IoU"}
+_COST = {"seconds_per_volume": "s/volume", "peak_mb": "peak MB", "parameters": "parameters", "train_seconds": "train s"}
+_ALL = "all lesions"
+
+
+def mean_and_std(values: Sequence[float | None]) -> tuple[float, float]:
+    """
+    Mean and sample standard deviation of the figures that are known.
+
+    Returns:
+        NaN for both without a figure; NaN for the deviation of a single one.
+    """
+    known = [float(v) for v in values if v is not None and math.isfinite(v)]
+    if not known:
+        return math.nan, math.nan
+    return float(np.mean(known)), float(np.std(known, ddof=1)) if len(known) > 1 else math.nan
+
+
+def gather(comparison: Comparison) -> dict[str, Any]:
+    """
+    Collect the figures of the runs that are evaluated.
+
+    Returns:
+        "rate"; "methods": by name, "label", "seeds" (by seed, "groups" and the cost), "mean" and "std" of each group's
+        figures and of the cost; "failed" and "missing" runs.
+    """
+    methods: dict[str, Any] = {}
+    missing, rate = [], None
+    for run in comparison.runs:
+        folder = run.folder
+        record = _load(folder / "comparison_run.json")
+        evaluation = _load(folder / "evaluation" / "evaluation.json")
+        if "score" not in record or not evaluation:
+            missing.append(f"{run.method}, seed {run.seed}")
+            continue
+        rate = evaluation["rate"]
+        method = methods.setdefault(run.method, {"label": record["name"], "seeds": {}})
+        (figures,) = evaluation["methods"].values()
+        cost = {key: record.get(key) for key in _RUN_FIGURES}
+        method["seeds"][str(run.seed)] = {"groups": figures["groups"], "cost": cost, "folder": str(folder)}
+    for method in methods.values():
+        _summarise(method)
+    order = sorted(methods, key=lambda m: -_or_low(methods[m]["mean"].get(_ALL, {}).get("auprc")))
+    return {
+        "rate": rate,
+        "dataset_dir": str(comparison.dataset_dir),
+        "methods": {name: methods[name] for name in order},
+        "failed": comparison.failed,
+        "missing": missing,
+    }
+
+
+def _or_low(value: float | None) -> float:
+    return -1.0 if value is None or math.isnan(value) else value
+
+
+def _load(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _summarise(method: dict[str, Any]) -> None:
+    runs = list(method["seeds"].values())
+    groups = dict.fromkeys(g for run in runs for g in run["groups"])
+    tables = {g: [run["groups"].get(g, {}) for run in runs] for g in groups}
+    tables["cost"] = [run["cost"] for run in runs]
+    method["mean"], method["std"] = {}, {}
+    for name, rows in tables.items():
+        pairs = {key: mean_and_std([row.get(key) for row in rows]) for key in dict.fromkeys(k for r in rows for k in r)}
+        method["mean"][name] = {key: pair[0] for key, pair in pairs.items()}
+        method["std"][name] = {key: pair[1] for key, pair in pairs.items()}
+
+
+def _cell(method: Mapping[str, Any], table: str, key: str, digits: int = 3) -> str:
+    mean, std = (method[part].get(table, {}).get(key, math.nan) for part in ("mean", "std"))
+    if math.isnan(mean):
+        return "-"
+    return f"{mean:.{digits}f}" + ("" if math.isnan(std) else f" ± {std:.{digits}f}")
+
+
+def _row(method: Mapping[str, Any]) -> list[str]:
+    cells = [method["label"], str(len(method["seeds"]))]
+    cells += [_cell(method, _ALL, key, 4 if key == "fpr_normal_pooled" else 3) for key in (*_FIGURES, *_ORACLE)]
+    cells.append(_cell(method, "cost", "seconds_per_volume", 2))
+    costs = [method["mean"]["cost"][key] for key in list(_COST)[1:]]
+    return cells + ["-" if math.isnan(cost) else f"{cost:,.0f}" for cost in costs]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _groups(report: Mapping[str, Any]) -> list[str]:
+    names = dict.fromkeys(g for m in report["methods"].values() for g in m["mean"] if g not in (_ALL, "cost"))
+    return list(names)
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """The report as Markdown, methods in descending order of the AUPRC."""
+    head = ["method", "seeds", *_FIGURES.values(), *_ORACLE.values(), *_COST.values()]
+    lines = [
+        "# Comparison",
+        "",
+        "Mean ± sample standard deviation over seeds. Voxels of all lesion scans are pooled. Dice is at the threshold",
+        f"that {report['rate'] or 0:.2%} of the brain voxels of the calibration normals exceed; healthy FPR is the",
+        "rate really found on the test normals, pooled. **Oracle columns choose their threshold on the test scans",
+        "themselves** and are no figure a user would get. Seconds per volume are of the method alone, peak memory of",
+        "the whole process while it scores.",
+        "",
+        _line(head),
+        "|---" * len(head) + "|",
+        *(_line(_row(method)) for method in report["methods"].values()),
+    ]
+    groups = _groups(report)
+    if groups:
+        lines += ["", "## AUPRC by kind and size of lesion", "", _line(["method", *groups])]
+        lines.append("|---" * (len(groups) + 1) + "|")
+        for method in report["methods"].values():
+            lines.append(_line([method["label"], *(_cell(method, group, "auprc") for group in groups)]))
+    for title, entries in (
+        ("Failed", [f"{k}: {v}" for k, v in report["failed"].items()]),
+        ("Not done yet", report["missing"]),
+    ):
+        if entries:
+            lines += ["", f"## {title}", "", *(f"- {entry}" for entry in entries)]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _rows(report: Mapping[str, Any]) -> list[list[Any]]:
+    rows = []
+    for name, method in report["methods"].items():
+        for seed, run in method["seeds"].items():
+            for group, figures in {**run["groups"], "cost": run["cost"]}.items():
+                rows += [[name, seed, group, metric, value] for metric, value in figures.items()]
+    return rows
+
+
+def _pictures(folder: Path, report: Mapping[str, Any]) -> None:
+    curves, panels = {}, {}
+    for method in report["methods"].values():
+        folders = [Path(run["folder"]) / "evaluation" for run in method["seeds"].values()]
+        files = [f / "precision_recall.csv" for f in folders if (f / "precision_recall.csv").is_file()]
+        label = f"{method['label']}, AUPRC {_cell(method, _ALL, 'auprc')}"
+        if files:
+            curves[label] = [np.loadtxt(file, delimiter=",", skiprows=1)[:, 1] for file in files]
+        if (folders[0] / "panel.npz").is_file():
+            panels[method["label"]] = load_panel_rows(folders[0] / "panel.npz")
+    if curves:
+        draw_precision_recall(folder / "precision_recall.png", curves)
+    rows = merge_panel_rows(panels) if panels else []
+    if rows:
+        draw_panel(folder / "panel.png", rows, list(panels), report["rate"])
+
+
+def write_report(comparison: Comparison) -> dict[str, Any]:
+    """
+    Write comparison.json, comparison.csv, comparison.md, precision_recall.png and panel.png of what is done so far.
+
+    The panel shows the runs of each method's first seed.
+
+    Returns:
+        The content of comparison.json.
+    """
+    report, folder = gather(comparison), comparison.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "comparison.json") as temporary:
+        temporary.write_text(json.dumps(_plain(report), indent=2) + "\n", encoding="utf-8")
+    with replacing(folder / "comparison.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["method", "seed", "group", "metric", "value"])
+        writer.writerows(_rows(report))
+    with replacing(folder / "comparison.md") as temporary:
+        temporary.write_text(table(report), encoding="utf-8")
+    _pictures(folder, report)
+    return report

@@ -1,9 +1,0 @@
-# Copyright (c) monai_cuas contributors
-# SPDX-License-Identifier: Apache-2.0
-
-from __future__ import annotations
-
-from .array import SimulateLesion
-from .dictionary import SimulateLesionD, SimulateLesiond, SimulateLesionDict
-
-__all__ = ["SimulateLesion", "SimulateLesionD", "SimulateLesionDict", "SimulateLesiond"]
