@@ -149,8 +149,11 @@ class AnomalyResultSaver:
         mask = _volume(item[self.mask_key]) > 0.5
         brain = _volume(item[self.brain_key]) > 0
         affine = self._affine(item)
-        save_nifti(self.output_dir / f"{name}_anomaly.nii.gz", anomaly, affine, np.float32)
-        save_nifti(self.output_dir / f"{name}_mask.nii.gz", mask, affine, np.uint8)
+        form = self._form(item)
+        save_nifti(
+            self.output_dir / f"{name}_anomaly.nii.gz", anomaly, affine, np.float32, form, "monai_cuas anomaly map"
+        )
+        save_nifti(self.output_dir / f"{name}_mask.nii.gz", mask, affine, np.uint8, form, "monai_cuas lesion mask")
         row = self._row(name, file, anomaly, mask, brain, affine, seconds)
         row["threshold_raised_to"] = self._raised(item)
         row["notes"] = self._meta(item, "notes")
@@ -193,6 +196,11 @@ class AnomalyResultSaver:
             if hasattr(item[key], "affine"):
                 return np.asarray(item[key].affine, dtype=np.float64)
         return np.eye(4)
+
+    def _form(self, item: Mapping[str, Any]) -> np.ndarray | None:
+        """How the scan's own header says where it lies, if it is NIfTI."""
+        form = getattr(item.get(self.image_key), "meta", {}).get("nifti_form")
+        return None if form is None else np.asarray(form, dtype=np.float64).ravel()
 
     def _row(
         self,

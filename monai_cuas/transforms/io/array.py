@@ -34,6 +34,9 @@ _MAX_AXIAL_AREA_MM2 = 26000.0
 _MAX_SIDE_CONTACT = 0.15
 _MAX_SATURATED = 0.05
 _MIN_VALUES = 8
+# From microscopes to whole bodies no scan of a head lies outside of these.
+_VOXEL_MM = (0.1, 15.0)
+_MAX_EXTENT_MM = 1000.0
 _STRIP = (
     "add --brain_extraction hd-bet (MR) or --brain_extraction head-ct (CT), or --brain_extraction given if you have "
     "brain masks; if it is brain only, add --allow_unstripped True"
@@ -228,12 +231,22 @@ def _check_picture(shape: tuple[int, ...], file: str) -> None:
 
 
 def check_affine(img: NdarrayOrTensor, file: str) -> None:
-    """Refuse an affine matrix that cannot be inverted."""
+    """Refuse an affine matrix that cannot be inverted, and voxels or volumes of a size that no scan of a head has."""
     if not isinstance(img, MetaTensor):
         return
     affine = img.affine.numpy()
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise ScanError(file, "its affine matrix is not invertible", "repair the header or convert the scan again")
+    remedy = "repair the header or convert the scan again"
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or (sizes == 0).any() or abs(np.linalg.det(affine[:3, :3] / sizes)) < 1e-6:
+        raise ScanError(file, "its affine matrix is not invertible", remedy)
+    if sizes.min() < _VOXEL_MM[0] or sizes.max() > _VOXEL_MM[1]:
+        listed = " x ".join(f"{size:.4g}" for size in sizes)
+        raise ScanError(
+            file, f"voxels of {listed} mm are implausible", f"{remedy}; it may state a wrong unit of length"
+        )
+    extent = float((sizes * np.asarray(img.shape[-3:])).max())
+    if extent > _MAX_EXTENT_MM and img.shape[-1] > 1:
+        raise ScanError(file, f"a field of view of {extent:.0f} mm is implausible", remedy)
 
 
 def check_finite(image: np.ndarray, file: str) -> None:

@@ -20,6 +20,7 @@ from monai.transforms import LoadImaged, MapTransform
 from monai.utils import ensure_tuple
 
 from ...io.dicom import DicomSeriesReader, is_series_path, split_series_path
+from ...io.nifti import NiftiReader
 from ...io.simpleitk import SimpleITKReader
 from ...utils import ScanError
 from .array import BrainMask, ValidateScan
@@ -50,13 +51,13 @@ def _filenames(img: Any) -> str | list[str]:
 
 class LoadScand(LoadImaged):
     """
-    MONAI's LoadImaged, channel first and float32, with :class:`SimpleITKReader` and :class:`DicomSeriesReader` added
-    and errors that a user can read.
+    MONAI's LoadImaged, channel first and float32, with :class:`NiftiReader`, :class:`SimpleITKReader` and
+    :class:`DicomSeriesReader` added and errors that a user can read.
 
-    NIfTI goes through nibabel, NRRD, MetaImage and pictures (volumes of one slice then) through SimpleITK, DICOM series
-    (``FOLDER::SeriesInstanceUID``, or a folder that holds one series) through pydicom. What is a tensor already is left
-    as it is. Several files become channels on the grid of the first, see :func:`stack_sequences`. Of one file with
-    several channels those are taken that the item names beside it, as in
+    NIfTI, Analyze and MGH go through nibabel, NRRD, MetaImage and pictures (volumes of one slice then) through
+    SimpleITK, DICOM series (``FOLDER::SeriesInstanceUID``, or a folder that holds one series) through pydicom. What is
+    a tensor already is left as it is. Several files become channels on the grid of the first, see
+    :func:`stack_sequences`. Of one file with several channels those are taken that the item names beside it, as in
     ``{"image": "BRATS_001.nii.gz", "image_channels": [0]}``.
 
     Args:
@@ -70,6 +71,7 @@ class LoadScand(LoadImaged):
     ) -> None:
         super().__init__(keys, ensure_channel_first=True, allow_missing_keys=allow_missing_keys)
         self.register(SimpleITKReader())
+        self.register(NiftiReader())
         self.register(DicomSeriesReader(dicom_accept))
 
     def __call__(self, data: Any, reader: Any = None) -> dict[Hashable, Any]:
