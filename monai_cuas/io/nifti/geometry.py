@@ -11,7 +11,7 @@ and pixdim differ, and nibabel takes a matrix that is singular. Here a contradic
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import nibabel as nib
@@ -42,7 +42,8 @@ class HeaderForm:
 
     Args:
         sform_code, qform_code: as in the header.
-        units: code of the unit of length, 0 (unknown), 1 (metre), 2 (mm) or 3 (micron).
+        units: xyzt_units, of which the lowest three bits are the unit of length: 0 (unknown), 1 (metre), 2 (mm), 3
+            (micron).
         pixdim: (4,) qfac and the voxel's size.
         quaternion, offset: (3,) each, of the qform.
         sform: (3, 4).
@@ -66,7 +67,7 @@ class HeaderForm:
         return cls(
             int(header["sform_code"]),
             int(header["qform_code"]),
-            int(header["xyzt_units"]) & 7,
+            int(header["xyzt_units"]),
             numbers("pixdim")[:4],
             numbers("quatern_b", "quatern_c", "quatern_d"),
             numbers("qoffset_x", "qoffset_y", "qoffset_z"),
@@ -77,6 +78,11 @@ class HeaderForm:
     def without_orientation(cls, sizes: Sequence[float]) -> HeaderForm:
         """Of a format that states voxel sizes in mm and nothing else."""
         return cls(0, 0, 2, (1.0, *map(float, sizes)), (0.0,) * 3, (0.0,) * 3, (0.0,) * 12)
+
+    @property
+    def scale(self) -> float:
+        """Millimetres in the header's unit of length; an unknown one counts as mm."""
+        return _SCALES.get(self.units & 7, 1.0)
 
     def to_array(self) -> np.ndarray:
         """(25,) float64: an array passes MONAI's collating, an object does not."""
@@ -106,7 +112,7 @@ def grid_of(form: HeaderForm, shape: Sequence[int]) -> tuple[np.ndarray, list[st
     """
     The grid of a volume, in millimetres.
 
-    The sform counts if its code is not 0, else the qform, else the voxel sizes alone. A matrix that is no matrix of
+    The sform counts if its code is not 0, else the qform, else a guess. A matrix that is no matrix of
     space (singular, not finite) gives way to the other one, with a note; so does a difference of position or direction.
     What the voxel's size is must be agreed upon.
 
@@ -132,17 +138,15 @@ def grid_of(form: HeaderForm, shape: Sequence[int]) -> tuple[np.ndarray, list[st
     elif qform is not None:
         affine = qform
     elif form.sform_code == 0 and form.qform_code == 0:
-        if sizes is None:
-            raise GeometryError("its header states neither an orientation nor the size of a voxel")
+        affine = _guess(form, sizes, shape)
         notes.append("the header states no orientation (sform_code and qform_code are 0): left and right are a guess")
-        affine = _centred(sizes, shape)
     else:
         raise GeometryError("; ".join(why for why in (why_no_sform, why_no_qform) if why))
     notes += [f"{why}: the other matrix counts" for why in (why_no_sform, why_no_qform) if why]
     notes += size_notes
     notes += _shear_note(affine)
     scaled = affine.copy()
-    scaled[:3] *= _SCALES.get(form.units, 1.0)
+    scaled[:3] *= form.scale
     return scaled, notes
 
 
@@ -152,10 +156,11 @@ def _unit_notes(form: HeaderForm) -> list[str]:
         for name, code in (("sform_code", form.sform_code), ("qform_code", form.qform_code))
         if code not in _KNOWN_CODES
     ]
-    if form.units in _UNITS:
-        notes.append(f"lengths are in {_UNITS[form.units]}s (xyzt_units): converted to mm")
-    elif form.units not in _SCALES:
-        notes.append(f"the unit of length {form.units} (xyzt_units) is unknown: taken as mm")
+    unit = form.units & 7
+    if unit in _UNITS:
+        notes.append(f"lengths are in {_UNITS[unit]}s (xyzt_units): converted to mm")
+    elif unit not in _SCALES:
+        notes.append(f"the unit of length {unit} (xyzt_units) is unknown: taken as mm")
     return notes
 
 
@@ -234,7 +239,7 @@ def _differences(sform: np.ndarray, qform: np.ndarray, shape: Sequence[int], for
     apart = float(np.linalg.norm(((sform - qform) @ ends)[:3], axis=0).max())
     if apart <= _SHIFT_TOLERANCE * np.linalg.norm(sform[:3, :3], axis=0).min():
         return []
-    millimetres = apart * _SCALES.get(form.units, 1.0)
+    millimetres = apart * form.scale
     return [f"sform and qform lie up to {millimetres:.4g} mm apart: the sform counts"]
 
 
@@ -243,6 +248,16 @@ def _shear_note(affine: np.ndarray) -> list[str]:
     cosine = float(np.abs(np.triu(axes.T @ axes, 1)).max())
     angle = float(np.degrees(np.arcsin(min(1.0, cosine))))
     return [f"the grid is sheared by {angle:.1f} degrees"] if angle > _SHEAR_DEGREES else []
+
+
+def _guess(form: HeaderForm, sizes: np.ndarray | None, shape: Sequence[int]) -> np.ndarray:
+    """Of a header whose codes say that its matrices mean nothing: the sform if it fits the voxel's size, or none."""
+    if sizes is None:
+        raise GeometryError("its header states neither an orientation nor the size of a voxel")
+    sform = _sform(replace(form, sform_code=1))[0]
+    lengths = np.zeros(3) if sform is None else np.linalg.norm(sform[:3, :3], axis=0)
+    fits = sform is not None and np.abs(lengths / sizes - 1).max() <= _SIZE_TOLERANCE
+    return sform if sform is not None and fits else _centred(sizes, shape)
 
 
 def _centred(sizes: np.ndarray, shape: Sequence[int]) -> np.ndarray:

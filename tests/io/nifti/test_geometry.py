@@ -32,6 +32,10 @@ def test_the_very_numbers_that_nibabel_gives():
 def test_no_orientation_is_a_guess_that_is_said():
     head = header(sform=0, qform=0)
     matrix, notes = _grid(head)
+    np.testing.assert_allclose(matrix, affine(), atol=1e-5)
+    assert "left and right are a guess" in notes[0]
+    head["srow_x"] = head["srow_y"] = head["srow_z"] = 0
+    matrix, notes = _grid(head)
     np.testing.assert_array_equal(matrix, head.get_base_affine())
     assert "left and right are a guess" in notes[0]
 
