@@ -7,7 +7,7 @@ Does the guaranteed rate hold on fresh normal scans? Many random splits into cal
 Each scan's raw map is made once and kept as its exceedance curve, so a split costs next to nothing. Over random splits
 of a fixed set the scans of a split are exchangeable, so the mean over splits must keep the guarantee.
 
-    python benchmarks/guarantee.py maps --weights RUN/model.pt --settings RUN/settings.json --output curves.npz \\
+    python benchmarks/guarantee.py maps --weights RUN/model.pt --output curves.npz \\
         --lists COHORT/dataset.json:calibration COHORT/dataset.json:test_normal
     python benchmarks/guarantee.py splits --curves curves.npz --calibration 12 --max_fraction 0.05 0.1
 """
@@ -26,7 +26,6 @@ from monai_cuas.data.datalist import load_datalist
 from monai_cuas.evaluation.evaluate import baselines
 from monai_cuas.inferers import CalibratedInferer
 from monai_cuas.metrics import top_fraction_mean
-from monai_cuas.networks import load_weights
 
 CONFIGS = Path(__file__).parents[1] / "bundles" / "cuas" / "configs"
 
@@ -34,10 +33,9 @@ CONFIGS = Path(__file__).parents[1] / "bundles" / "cuas" / "configs"
 def make_maps(args: argparse.Namespace) -> None:
     """Raw maps behind the bundle's postprocessing, each kept as curve, scan statistic and number of voxels."""
     parser = ConfigParser()
-    files = [CONFIGS / "inference.json", CONFIGS / "calibrate.json", *args.settings]
-    parser.read_config([str(f) for f in files])
-    parser["bundle_root"], parser["device"] = str(CONFIGS.parent), "cpu"
-    network = load_weights(parser.get_parsed_content("network_def"), args.weights)
+    parser.read_config([str(CONFIGS / "inference.json"), str(CONFIGS / "calibrate.json")])
+    parser.update({"bundle_root": str(CONFIGS.parent), "device": "cpu", "ckpt_path": args.weights})
+    network = parser.get_parsed_content("network_def")
     methods = {args.name: parser.get_parsed_content("inferer"), **(baselines() if args.baselines else {})}
     raw = {name: CalibratedInferer(method.inferer, raw=True) for name, method in methods.items()}
     entries = [e for item in args.lists for e in load_datalist(*item.rsplit(":", 1))]
@@ -129,7 +127,6 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     maps = commands.add_parser("maps", help="make each scan's map once")
     maps.add_argument("--weights", required=True)
-    maps.add_argument("--settings", nargs="*", default=[], help="overlays of inference.json, such as RUN/settings.json")
     maps.add_argument("--name", default="model", help="the method's name in the tables")
     maps.add_argument("--lists", nargs="+", required=True, help="DATASET.JSON:LIST of normals not trained on")
     maps.add_argument("--baselines", action="store_true", help="also raw intensity and histogram equalisation")

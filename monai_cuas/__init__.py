@@ -5,6 +5,17 @@
 
 from __future__ import annotations
 
-__all__ = ["__version__"]
+from typing import Any
 
-__version__ = "0.1.0"
+__all__ = ["Finding", "Model", "__version__", "load_model"]
+
+__version__ = "0.4.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Load what needs PyTorch when it is asked for, so that a command's --help does not wait for it."""
+    if name in ("Finding", "Model", "load_model"):
+        from . import pipeline
+
+        return getattr(pipeline, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from ..utils import require_writable
-from .overrides import check_overrides, unknown_ids
+from .overrides import check_overrides, unknown_ids, with_bases
 from .setup import find_bundle_root, install_excepthook, setup
-from .workflow import finish_training, make_workflow, run_config, write_settings
+from .workflow import finish_training, make_workflow, run_config
 
 __all__ = [
     "check_overrides",
@@ -18,5 +18,5 @@ __all__ = [
     "run_config",
     "setup",
     "unknown_ids",
-    "write_settings",
+    "with_bases",
 ]

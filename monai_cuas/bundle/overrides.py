@@ -12,15 +12,16 @@ import json
 import os
 import re
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import monai.bundle
 from monai.bundle import ConfigParser
 
+from ..recipe import contradiction, read_recipe
 from ..utils import CUASError
 
-__all__ = ["check_overrides", "unknown_ids"]
+__all__ = ["check_overrides", "missing_base", "unknown_ids", "with_bases"]
 
 _PYTHON_WORDS = {"false": "False", "null": "None"}
 _RUN_ARGUMENTS = frozenset(inspect.signature(monai.bundle.run).parameters)
@@ -81,29 +82,61 @@ def unknown_ids(config_files: Sequence[str], overrides: Sequence[str]) -> dict[s
     return {key: next(iter(difflib.get_close_matches(key, known, n=1)), None) for key in unknown}
 
 
-def _old_settings(config_files: Sequence[str], unknown: Collection[str]) -> str | None:
-    """What to do about a run's settings.json with ids that the config no longer has; None if it is not that."""
-    for file in config_files[1:]:
-        old = [key for key in ConfigParser.load_config_file(file) if _top_level(key) in unknown]
-        if old and os.path.basename(file) == "settings.json":
-            return (
-                f"{file}: the config has no id '{old[0]}', so another version of the bundle wrote this file; run "
-                "'save_settings' of train.json with the run's method and overrides to write it anew (docs/bundle.md)."
-            )
+def missing_base(config_files: Sequence[str]) -> tuple[str, str] | None:
+    """
+    A file that builds on another one which does not come before it.
+
+    Returns:
+        The file and its base's path; None if all is there.
+    """
+    seen: set[str] = set()
+    for file in config_files:
+        base = ConfigParser.load_config_file(file).get("base")
+        if base is not None:
+            path = os.path.normpath(os.path.join(os.path.dirname(file), base))
+            if os.path.abspath(path) not in seen:
+                return file, path
+        seen.add(os.path.abspath(file))
     return None
 
 
-def check_overrides(argv: Sequence[str] | None = None) -> None:
+def with_bases(file: str) -> list[str]:
+    """A config file behind the files that it builds on, the first of them first."""
+    base = ConfigParser.load_config_file(file).get("base")
+    if base is None:
+        return [file]
+    return [*with_bases(os.path.normpath(os.path.join(os.path.dirname(file), base))), file]
+
+
+def _refuse_contradictions(ckpt_path: str, asked: dict[str, Any]) -> list[str]:
+    """Names of the recipe's that are asked for; CUASError if with other values."""
+    recipe = read_recipe(ckpt_path)
+    for name, (value, kept) in recipe.contradictions(asked).items():
+        raise CUASError(contradiction(ckpt_path, name, value, kept))
+    return [name for name in asked if name in recipe.settings]
+
+
+def _as_value(text: Any) -> Any:
+    """A command line's value as python-fire reads it."""
+    try:
+        return ast.literal_eval(text) if isinstance(text, str) else text
+    except (ValueError, SyntaxError):
+        return text
+
+
+def check_overrides(argv: Sequence[str] | None = None, ckpt_path: str | os.PathLike | None = None) -> None:
     """
     Refuse overrides of ``python -m monai.bundle run`` that would be ignored in silence.
 
     Args:
         argv: the command line, ``sys.argv`` by default. Anything but MONAI's bundle runner passes unchecked: there the
             overrides are Python keyword arguments, out of this function's sight.
+        ckpt_path: the weights file whose recipe holds for this run; what it says may be said again, not otherwise.
 
     Raises:
-        CUASError: naming each unknown id and the closest known one; or for the words ``false`` and ``null``, which
-            python-fire hands on as text, and text counts as true.
+        CUASError: naming each unknown id and the closest known one; for a setting that contradicts the recipe; for a
+            file without the one that it builds on; or for the words ``false`` and ``null``, which python-fire hands on
+            as text, and text counts as true.
     """
     argv = sys.argv if argv is None else argv
     if not argv or os.path.join("monai", "bundle") not in argv[0] or "run" not in argv[1:2]:
@@ -117,11 +150,20 @@ def check_overrides(argv: Sequence[str] | None = None) -> None:
         pairs = {**ConfigParser.load_config_file(pairs["args_file"]), **pairs}
     files = pairs.get("config_file", [])
     files = _as_files(files) if isinstance(files, str) else list(files)
+    lacking = missing_base(files)
+    if lacking is not None:
+        raise CUASError(f"{lacking[0]} builds on {lacking[1]}; name that file before it in --config_file.")
     unknown = unknown_ids(files, [key for key in pairs if key not in _RUN_ARGUMENTS]) if files else {}
+    if ckpt_path is not None and files:
+        # what inference may say is what its own config has; an overlay beside it may be meant for the training
+        own = ConfigParser.load_config_file(files[0])
+        sources = [*(ConfigParser.load_config_file(f) for f in files[1:]), pairs]
+        said = {key: _as_value(value) for source in sources for key, value in source.items()}
+        for name in _refuse_contradictions(str(ckpt_path), {k: v for k, v in said.items() if k not in own}):
+            unknown.pop(name, None)
     if unknown:
         hints = [f"'{key}'" + (f" (did you mean '{near}'?)" if near else "") for key, near in unknown.items()]
         raise CUASError(
-            _old_settings(files, unknown)
-            or f"The config has no id {', '.join(hints)}, so this override would do nothing; "
+            f"The config has no id {', '.join(hints)}, so this override would do nothing; "
             f"the ids are the top-level keys of {', '.join(files)}."
         )

@@ -51,19 +51,24 @@ def find_bundle_root(places: Sequence[str] = (".", "bundles/cuas")) -> str:
     )
 
 
-def setup(seed: int | None = None, output_dir: str | os.PathLike | None = None) -> None:
+def setup(
+    seed: int | None = None,
+    output_dir: str | os.PathLike | None = None,
+    ckpt_path: str | os.PathLike | None = None,
+) -> None:
     """
     Prepare a run of the bundle: error messages, override check, output folder, determinism.
 
     Args:
         seed: seeds Python, NumPy and PyTorch; None leaves them alone.
         output_dir: made if needed; None if the run writes nothing.
+        ckpt_path: the weights file of an inference, whose recipe no override may contradict.
 
     Raises:
-        CUASError: for a misspelt override or a folder that cannot be written.
+        CUASError: for a misspelt or contradicting override or a folder that cannot be written.
     """
     install_excepthook()
-    check_overrides()
+    check_overrides(ckpt_path=ckpt_path)
     if output_dir is not None:
         require_writable(output_dir)
     if seed is not None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -16,9 +15,8 @@ import torch.distributed as dist
 from monai.bundle import ConfigWorkflow
 
 from ..data.datalist import load_datalist
-from ..utils import replacing
 
-__all__ = ["finish_training", "make_workflow", "run_config", "scan_inputs", "write_settings"]
+__all__ = ["finish_training", "make_workflow", "run_config", "scan_inputs"]
 
 
 def make_workflow(
@@ -69,18 +67,6 @@ def run_config(
     workflow.finalize()
 
 
-def write_settings(path: str | os.PathLike, settings: Mapping[str, Any]) -> None:
-    """
-    Write ids as a config overlay, so that later runs can name one file in place of many overrides.
-
-    Args:
-        path: JSON file to write; replaced in one step.
-        settings: ids and their values (numbers, strings, lists, None).
-    """
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(dict(settings), indent=2) + "\n", encoding="utf-8")
-
-
 def scan_inputs(entries: Sequence[Mapping[str, Any]]) -> list[Any]:
     """Entries of a data list as ``input`` of the inference config: paths, or more if channels or masks are named."""
     keys = ("image", "image_channels", "brain_mask_file")
@@ -98,11 +84,11 @@ def _leave_process_group() -> None:
 
 def finish_training(
     bundle_root: str | os.PathLike,
-    settings: Mapping[str, Any],
-    dataset_dir: str,
     weights: str,
+    dataset_dir: str,
     output_dir: str,
     steps: Sequence[str] = ("calibrate", "inference", "evaluate"),
+    preprocessing_cache: str | None = None,
 ) -> None:
     """
     Do with new weights what the bundle's other configs do: set the threshold on normals, write masks of test scans.
@@ -111,14 +97,14 @@ def finish_training(
 
     Args:
         bundle_root: folder that holds ``configs/``.
-        settings: ids that define network and preprocessing, passed on as they were trained.
+        weights: the trained weights, with their recipe; calibration is written into them.
         dataset_dir: folder of ``dataset.json`` with a "calibration" list and, for masks, a "test_lesion" list.
-        weights: the trained weights; calibration is written into them.
         output_dir: results go to its folders ``inference`` and ``evaluation``.
         steps: any of "calibrate", "inference" and "evaluate".
+        preprocessing_cache: folder of brain masks and bias fields.
     """
     _leave_process_group()
-    common = {**settings, "ckpt_path": weights, "dataset_dir": dataset_dir}
+    common = {"ckpt_path": weights, "dataset_dir": dataset_dir, "preprocessing_cache": preprocessing_cache}
     if "calibrate" in steps:
         run_config(bundle_root, ["inference.json", "calibrate.json"], {**common, "output_dir": output_dir})
     scans = load_datalist(os.path.join(dataset_dir, "dataset.json"), "test_lesion", allow_empty=True)

@@ -258,7 +258,6 @@ def calibrate(
             f"The {len(sample.names)} calibration scans hold too few brain voxels for any of the rates; add more."
         )
     calibration.set_(torch.as_tensor(thresholds))
-    calibration.set_map_settings(list(inferer.settings.values()))
     _set_guaranteed(calibration.guaranteed, sample, bound)
     sample = collect(pooled, "calibrating (2/2)", calibration.statistic)
     calibration.set_scan_scores(sample.scan_statistics)

@@ -16,7 +16,7 @@ from ..data.read_ahead import read_ahead
 from ..data.robust import TolerantDataset
 from ..utils.progress import track
 
-__all__ = ["score_scans"]
+__all__ = ["score_item", "score_scans"]
 
 
 def _with_history(pred: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
@@ -64,6 +64,31 @@ def score_scans(
         yield item, _maps(item, network, methods, postprocessing, device)
 
 
+def score_item(
+    item: Mapping[str, Any],
+    network: torch.nn.Module,
+    inferer: Callable,
+    postprocessing: Callable,
+    device: torch.device | str = "cpu",
+) -> dict[str, Any]:
+    """
+    Map and postprocessing of one scan that is preprocessed.
+
+    Args:
+        item: with "image", (C, X, Y, Z), and "brain_mask" on the native grid.
+        network: in evaluation mode.
+        inferer: called as inferer(volume (1, C, X, Y, Z), network).
+        postprocessing: takes a dictionary with "pred", (1, X, Y, Z).
+        device: where the network runs.
+
+    Returns:
+        What the postprocessing leaves.
+    """
+    with torch.no_grad():
+        pred = inferer(item["image"].unsqueeze(0).to(device), network)[0].cpu()
+    return postprocessing({**item, "pred": _with_history(pred, item["image"])})
+
+
 def _maps(
     item: Mapping[str, Any],
     network: torch.nn.Module,
@@ -71,10 +96,5 @@ def _maps(
     postprocessing: Callable,
     device: torch.device | str,
 ) -> dict[str, torch.Tensor]:
-    volume = item["image"].unsqueeze(0).to(device)
-    maps = {}
-    with torch.no_grad():
-        for name, inferer in methods.items():
-            pred = _with_history(inferer(volume, network)[0].cpu(), item["image"])
-            maps[name] = postprocessing({**item, "pred": pred})["anomaly"][0]
-    return maps
+    scored = {n: score_item(item, network, inferer, postprocessing, device) for n, inferer in methods.items()}
+    return {name: found["anomaly"][0] for name, found in scored.items()}

@@ -26,9 +26,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 from monai.inferers import Inferer
 
-from ..bundle import make_workflow, unknown_ids
-from ..calibration.fit import calibrate
-from ..networks.utils import load_weights, save_weights
+from ..bundle import make_workflow, unknown_ids, with_bases
 from ..utils import CUASError, replacing, user_message
 from ..utils.resources import Usage
 from .evaluate import evaluate
@@ -40,6 +38,9 @@ logger = logging.getLogger(__name__)
 # set by the comparison itself, for each run
 _RESERVED = frozenset({"seed", "output_dir", "resume", "after_training", "dataset_dir", "bundle_root"})
 _RECORD = "comparison_run.json"
+
+DEFAULT = "synthetic_anomaly"
+"""Name of the method that train.json itself is; it needs no overlay."""
 
 
 class TimedInferer(Inferer):
@@ -73,7 +74,7 @@ class Run:
 
     Attributes:
         method: name of the overlay.
-        overlay: its file.
+        overlay: its file; empty for the method of the train config itself.
         seed: seed of the training.
         folder: what the run writes goes here.
         overrides: ids and values for this method.
@@ -135,7 +136,7 @@ class Comparison:
         self.folder, self.retrain = Path(output_dir).resolve(), retrain
         self._inference_files = [str(self.configs / f"{name}.json") for name in ("inference", "evaluate", "calibrate")]
         overlays: dict[str, str] = {}
-        bundled = sorted(path.stem for path in (self.configs / "methods").glob("*.json"))
+        bundled = [DEFAULT, *sorted(path.stem for path in (self.configs / "methods").glob("*.json"))]
         for name in (n for method in methods for n in (bundled if method == "all" else [method])):
             file = self._overlay(name)
             if overlays.setdefault(Path(name).stem, file) != file:
@@ -146,17 +147,23 @@ class Comparison:
             for seed in dict.fromkeys(seeds)
             for name, file in overlays.items()
         ]
+        # what one method has, such as the channels of an autoencoder, another need not have
+        some = {key for run in self.runs for key in common if not self._unknown(run, [key])}
         for run in self.runs:
-            self._check(run)
+            self._check(run, [key for key in run.overrides if key not in some or key in own.get(run.method, {})])
         self.dataset_dir = dataset_dir or self._default_dataset(common)
         self.failed: dict[str, str] = {}
 
     def _overlay(self, name: str) -> str:
-        known = {path.stem: str(path) for path in sorted((self.configs / "methods").rglob("*.json"))}
+        found = sorted((self.configs / "methods").rglob("*.json"))
+        known = {path.stem: str(path) for path in found if path.parent.name != "base"}
+        if name == DEFAULT:
+            return ""
         file = name if os.path.isfile(name) else known.get(name)
         if file is None:
             raise CUASError(
-                f"There is no method '{name}'; the bundle has {', '.join(known)}, or give the path of an overlay."
+                f"There is no method '{name}'; the bundle has {', '.join([DEFAULT, *known])}, or give the path of an "
+                "overlay."
             )
         return os.path.abspath(file)
 
@@ -179,12 +186,14 @@ class Comparison:
         return [key for key in keys if key.split("#")[0] not in unknown]
 
     def _train_files(self, run: Run) -> list[str]:
-        return [*self.config_files, run.overlay]
+        return [*self.config_files, *(with_bases(run.overlay) if run.overlay else [])]
 
-    def _check(self, run: Run) -> None:
-        keys = list(run.overrides)
+    def _unknown(self, run: Run, keys: Sequence[str]) -> set[str]:
         missing = set(keys) - set(self._known(self._train_files(run), keys))
-        missing -= set(self._known(self._inference_files, keys))
+        return missing - set(self._known(self._inference_files, list(keys)))
+
+    def _check(self, run: Run, keys: Sequence[str]) -> None:
+        missing = self._unknown(run, keys)
         if missing:
             near = unknown_ids(self._train_files(run), sorted(missing))
             hint = next((f" (did you mean '{n}'?)" for n in near.values() if n), "")
@@ -280,14 +289,12 @@ class Comparison:
         )
 
     def _scoring(self, run: Run) -> ConfigParser:
-        settings = run.folder / "settings.json"
         known = self._known(self._inference_files, list(run.overrides))
         parser = ConfigParser()
-        parser.read_config([*self._inference_files, str(settings)])
-        carried = _read(settings)
+        parser.read_config(self._inference_files)
         parser.update(
             {
-                **{key: run.overrides[key] for key in known if key not in carried},
+                **{key: run.overrides[key] for key in known},
                 "bundle_root": str(self.configs.parent),
                 "dataset_dir": self.dataset_dir,
                 "ckpt_path": str(run.folder / "model.pt"),
@@ -299,33 +306,20 @@ class Comparison:
     def score(self, run: Run) -> None:
         """Calibrate a trained run on the normals and evaluate it on the test scans."""
         config = self._scoring(run)
-        weights = config["ckpt_path"]
-        network = load_weights(config.get_parsed_content("network_def"), weights)
         get: Callable[[str], Any] = config.get_parsed_content
+        model = get("model")
         how = {
             "preprocessing": get("preprocessing"),
             "postprocessing": get("map_postprocessing"),
             "device": get("device"),
         }
         method, normals = get("inferer"), get("calibration_data")
-        calibrate(
-            network,
-            normals,
-            inferer=method,
-            output_json=str(run.folder / "model_calibration.json"),
-            min_scans=get("min_scans"),
-            max_voxels_per_scan=get("max_voxels_per_scan"),
-            seed=get("seed"),
-            weights=weights,
-            max_fraction=get("max_fraction"),
-            **how,
-        )
-        save_weights(network, weights)
+        model.save(get("calibration"))
         method.inferer = timer = TimedInferer(method.inferer)
         with Usage() as usage:
             evaluate(
-                network,
-                {get("method"): method},
+                model.network,
+                {model.method: method},
                 normals,
                 get("evaluation_data"),
                 output_dir=get("output_dir"),

@@ -52,6 +52,11 @@ class BestWeightsSaver:
             save_weights(self.network, self.path)
             logger.info("Best %s so far: %.4f in epoch %d.", self.metric_name, loss, self.epoch)
 
+    @staticmethod
+    def is_better(current: float, best: float) -> bool:
+        """Whether a loss is a new minimum, for MONAI's engines, whose first best is -1."""
+        return current < best or best == -1
+
     def state_dict(self) -> dict[str, float]:
         """The minimum so far and its epoch."""
         return {"best": self.best, "epoch": self.epoch}

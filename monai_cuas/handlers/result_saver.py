@@ -17,14 +17,13 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from ignite.engine import Engine, Events
-from skimage.measure import label as connected_components
 
 from ..io.nifti import save_nifti
-from ..metrics import top_fraction_mean
 from ..networks.layers import ScoreScale
 from ..utils import PICTURE_SUFFIXES, replacing, require_writable
 from ..visualize.overlay import draw_overlay
 from ..visualize.scan import first_item, read_display_scan
+from .summary import summarize
 
 __all__ = ["AnomalyResultSaver", "update_csv"]
 
@@ -167,10 +166,6 @@ class AnomalyResultSaver:
         used = float(first_item(item.get(f"{self.mask_key}_threshold", -math.inf)))
         return round(used, 4) if used > -math.log10(self.rate) + 1e-6 else ""
 
-    def _p_value(self, scores: np.ndarray) -> float | str:
-        p = math.nan if self.scale is None else self.scale.p_value(scores)
-        return "" if math.isnan(p) else round(p, 4)
-
     def _file(self, item: Mapping[str, Any]) -> str:
         return self._meta(item, "filename_or_obj") or str(item.get("file", ""))
 
@@ -212,17 +207,12 @@ class AnomalyResultSaver:
         affine: np.ndarray,
         seconds: float,
     ) -> dict[str, Any]:
-        millilitres = abs(np.linalg.det(affine[:3, :3])) / 1000
+        figures = summarize(anomaly, mask, brain, affine, self.scale, self.rate)
+        del figures["nothing_found"]  # 0 components say it
         return {
             "name": name,
             "file": file,
-            "lesion_volume_ml": round(float(mask.sum() * millilitres), 4),
-            "components": int(connected_components(mask, connectivity=3).max()) if mask.any() else 0,
-            "scan_score": round(top_fraction_mean(anomaly[brain]), 4),
-            "scan_p_value": self._p_value(anomaly[brain]),
-            "threshold_rate": self.rate,
-            "threshold_score": round(-math.log10(self.rate), 4),
-            "fraction_of_brain": round(float(mask.sum() / max(int(brain.sum()), 1)), 6),
+            **{column: "" if value is None else value for column, value in figures.items()},
             "size": "x".join(map(str, anomaly.shape)),
             "spacing_mm": "x".join(f"{s:g}" for s in np.round(nib.affines.voxel_sizes(affine), 4)),
             **self.options,

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from monai.utils import convert_to_tensor
 from skimage.exposure import equalize_hist
 
 from ..networks.layers import GuaranteedCalibration, ScoreCalibration, ScoreScale
-from ..utils import CUASError
+from ..utils import RecordsArguments
 from .smoothing import BrainSmoothing
 
 __all__ = [
@@ -76,39 +75,8 @@ class CalibratedInferer(Inferer):
         return unwrap(network).calibration if self.calibration is None else self.calibration
 
     def scale_of(self, network: Any) -> ScoreScale:
-        """
-        Return the scale of the score, which knows the thresholds.
-
-        Raises:
-            CUASError: if the calibration was made on maps of other settings, for which its thresholds do not hold.
-        """
-        calibration = self.calibration_of(network)
-        self._require_same_settings(calibration)
-        return calibration
-
-    @property
-    def settings(self) -> dict[str, float]:
-        """What the user may set of the map beside the network, by id; empty for maps without such settings."""
-        return getattr(self.inferer, "settings", {})
-
-    def _require_same_settings(self, calibration: Any) -> None:
-        kept = dict(zip(self.settings, calibration.map_settings.tolist()))
-        # NaN where unset; then there are no thresholds either, unless they were set when the settings were not kept
-        if any(map(math.isnan, kept.values())):
-            if not calibration.thresholds.isnan().all():
-                raise CUASError(
-                    "These weights were calibrated before version 0.3.0 and do not tell for which settings of the map; "
-                    "calibrate them again (calibrate.json)."
-                )
-            return
-        changed = [
-            f"{name} {kept[name]:g}, now {now:g}" for name, now in self.settings.items() if abs(kept[name] - now) > 1e-9
-        ]
-        if changed:
-            raise CUASError(
-                f"The calibration of these weights was made with {' and '.join(changed)}, so its thresholds do not "
-                "hold; take the run's settings.json, or calibrate anew with the settings of now (calibrate.json)."
-            )
+        """Return the scale of the score, which knows the thresholds."""
+        return self.calibration_of(network)
 
     def final_scale(self, network: Any) -> ScoreScale | None:
         """Return what the map still needs on the scan's own grid to become the score: nothing."""
@@ -153,7 +121,7 @@ class GuaranteedInferer(CalibratedInferer):
         super().__init__(inferer, calibration, raw=True)
 
     def scale_of(self, network: Any) -> GuaranteedCalibration:
-        """Return the guaranteed scale; raises as :meth:`CalibratedInferer.scale_of` does."""
+        """Return the guaranteed scale."""
         return super().scale_of(network).guaranteed  # type: ignore[return-value]
 
     def final_scale(self, network: Any) -> GuaranteedCalibration:
@@ -166,7 +134,7 @@ class GuaranteedInferer(CalibratedInferer):
         return scale(anomaly.to(scale.thresholds.device)).to(anomaly.device)
 
 
-class VolumeScaledInferer(SliceInferer):
+class VolumeScaledInferer(RecordsArguments, SliceInferer):
     """
     MONAI's ``SliceInferer`` whose map is scaled to [0, 1] by its range in the brain of the whole volume.
 
@@ -198,7 +166,7 @@ class VolumeScaledInferer(SliceInferer):
         return torch.where(mask, (volume - low) / (high - low).clamp(min=torch.finfo(volume.dtype).tiny), 0.0)
 
 
-class StandardizedIntensityInferer(Inferer):
+class StandardizedIntensityInferer(RecordsArguments, Inferer):
     """
     Baseline: the standardised intensity itself is the anomaly map (bright is suspicious).
 

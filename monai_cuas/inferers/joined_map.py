@@ -13,6 +13,7 @@ import torch
 from monai.inferers import SliceInferer
 from monai.utils import convert_to_tensor
 
+from ..utils import RecordsArguments
 from .inferer import StandardizedIntensityInferer, unwrap
 from .smoothing import BrainSmoothing
 
@@ -54,7 +55,7 @@ def _checked(power: float) -> float:
     return float(power)
 
 
-class JoinedMapInferer(SliceInferer):
+class JoinedMapInferer(RecordsArguments, SliceInferer):
     """
     MONAI's ``SliceInferer``, its map smoothed and scaled by each scan; the intensity may be joined to it.
 
@@ -100,17 +101,6 @@ class JoinedMapInferer(SliceInferer):
         self.joining_power, self.normalize_map_per_scan = _checked(joining_power), normalize_map_per_scan
         # the baseline itself, so that what is joined is what stands beside it in the tables
         self.intensity = StandardizedIntensityInferer(smoothing=smoothing)
-
-    @property
-    def settings(self) -> dict[str, float]:
-        """What the thresholds depend on, by id; kept with the calibration."""
-        return {
-            "intensity_weight": self.intensity_weight,
-            "joining_power": self.joining_power,
-            "flip": float(self.flip),
-            "normalize_map_per_scan": float(self.normalize_map_per_scan),
-            **{f"smoothing[{axis}]": sigma for axis, sigma in enumerate(self.smooth.sigma)},
-        }
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
         """

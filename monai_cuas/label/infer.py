@@ -44,7 +44,7 @@ class AnomalyInferTask(InferTask):
 
     def info(self) -> dict[str, Any]:
         """What clients see; ``weights`` begins the SHA-256 of those in use."""
-        return {**super().info(), "version": self.model.metadata.get("version"), "weights": self.model.network()[1]}
+        return {**super().info(), "version": self.model.metadata.get("version"), "weights": self.model.model().digest}
 
     def __call__(self, request: dict[str, Any], callbacks: Any = None) -> tuple[str | None, dict[str, Any]]:
         """
@@ -70,9 +70,7 @@ class AnomalyInferTask(InferTask):
         result: dict[str, Any] = {**finding.summary, "label_names": self.labels}
         file = write_volume(f"{folder}/mask{options.suffix}", finding.mask, finding.affine, options.compress)
         if request.get("anomaly_map"):
-            anomaly = write_volume(
-                f"{folder}/anomaly{options.suffix}", finding.anomaly, finding.affine, options.compress
-            )
+            anomaly = write_volume(f"{folder}/anomaly{options.suffix}", finding.map, finding.affine, options.compress)
             result["anomaly_file"] = str(anomaly)
         result["latencies"] = {"total": round(time.perf_counter() - start, 2)}
         return str(file), result

@@ -31,7 +31,7 @@ def score_image(model: ServedModel, datastore: Any, image: str) -> dict[str, Any
     Returns:
         "score" and "weights"; or "failed", a sentence, with the weights that it was tried with.
     """
-    weights = model.network()[1]
+    weights = model.model().digest
     kept = datastore.get_image_info(image).get(INFO_KEY, {})
     if kept.get("weights") == weights:
         return dict(kept)
@@ -93,7 +93,7 @@ class MostAnomalousFirst(Strategy):
     def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any] | None:
         """The image's id and score, and how many unread scans have no score yet; None if there is nothing to read."""
         unread = sorted(datastore.get_unlabeled_images())
-        weights = self.model.network()[1]
+        weights = self.model.model().digest
         end = self.clock() + float(request.get("seconds", self.seconds))
         scores: dict[str, float] = {}
         waiting = 0

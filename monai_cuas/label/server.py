@@ -191,7 +191,7 @@ def add_image(
         path = _store(file, folder, "scan")
         check_size(path)
         try:
-            app.model.parts()[0]({"image": str(path)})
+            app.model.model().preprocessing()({"image": str(path)})
         except CUASError as error:
             raise refuse(422, sentence(error, "The uploaded scan")) from None
         return {"image": app.datastore().add_image(image, str(path), {**information, "user": user.username})}

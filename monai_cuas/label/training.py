@@ -15,17 +15,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from fastapi import HTTPException
 from monai.bundle import ConfigParser
 from monailabel.interfaces.tasks.train import TrainTask
 
 from ..bundle import run_config
 from ..networks.utils import load_weights
+from ..pipeline import Model
 from ..utils import CUASError, replacing
 from .datastore import is_normal
 from .model import ServedModel
-from .requests import InferOptions, refuse
+from .requests import refuse
 
 __all__ = ["PARTS", "TrainOnNormals", "held_out_rate", "not_worse", "split_subjects"]
 
@@ -72,30 +72,20 @@ def split_subjects(subjects: Sequence[str], known: Mapping[str, str]) -> dict[st
     return parts
 
 
-def held_out_rate(model: ServedModel, network: torch.nn.Module, images: Sequence[str], rate: float) -> float:
+def held_out_rate(model: Model, images: Sequence[str], rate: float) -> float:
     """
     How often weights find something in normal brains that took no part in their training.
 
     Args:
-        model: gives preprocessing, inferer and postprocessing.
-        network: with the weights.
+        model: the weights.
         images: held-out normal scans.
         rate: healthy rate of the threshold.
 
     Returns:
         The share of brain voxels above the threshold of ``rate``, over all scans.
     """
-    preprocessing, inferer, postprocessing = model.parts(InferOptions(rate=rate))
-    above = voxels = 0
-    device = next(network.parameters()).device
-    for image in images:
-        item = preprocessing({"image": image})
-        with torch.no_grad():
-            item["pred"] = inferer(item["image"][None].to(device), network)[0].cpu()
-        item = postprocessing(item)
-        above += int((item["pred"] > 0).sum())
-        voxels += int((item["brain_mask"] > 0).sum())
-    return above / max(voxels, 1)
+    findings = [model.find(image, rate) for image in images]
+    return sum(int(f.mask.sum()) for f in findings) / max(sum(int(f.brain.sum()) for f in findings), 1)
 
 
 def not_worse(new: Mapping[str, float], served: Mapping[str, float], rate: float) -> bool:
@@ -164,7 +154,7 @@ class TrainOnNormals(TrainTask):
     def _normals(self, datastore: Any) -> dict[str, list[str]]:
         """Paths of the usable normal scans of each subject."""
         found: dict[str, list[str]] = {}
-        preprocessing = self.model.parts()[0]
+        preprocessing = self.model.model().preprocessing()
         for image in sorted(datastore.get_labeled_images()):
             try:
                 path = datastore.get_image_uri(image)
@@ -211,7 +201,7 @@ class TrainOnNormals(TrainTask):
         weights, rate = folder / "model.pt", float(self.model.defaults.get("rate", 0.01))
         new, served = (
             {
-                "realised_rate": held_out_rate(self.model, self.model.load(file), images, rate),
+                "realised_rate": held_out_rate(Model(file), images, rate),
                 "loss": self._held_out_loss(file, folder),
                 "scans": len(images),
             }

@@ -77,7 +77,8 @@ class AttentionSizeLoss(nn.Module):
     Args:
         p: part of the brain that attention may leave out, in [0, 1).
         penalty: "barrier" (inequality), "l1" or "l2" (equality ablations), or a callable on z.
-        t: of the barrier.
+        t: of the barrier, in the first epoch with the constraint.
+        t_gamma: factor by which t grows from epoch to epoch; the loss tells the epoch by :meth:`set_epoch`.
         sigmoid: take the sigmoid of the attention first, as a mean activation needs it, which is in no range.
 
     Raises:
@@ -85,14 +86,23 @@ class AttentionSizeLoss(nn.Module):
     """
 
     def __init__(
-        self, p: float = 0.2, penalty: str | Callable = "barrier", t: float = 10.0, sigmoid: bool = False
+        self,
+        p: float = 0.2,
+        penalty: str | Callable = "barrier",
+        t: float = 10.0,
+        t_gamma: float = 1.0,
+        sigmoid: bool = False,
     ) -> None:
         super().__init__()
         known: dict[str, Callable] = {"barrier": ExtendedLogBarrier(t), "l1": torch.abs, "l2": torch.square}
         if not 0 <= p < 1 or (isinstance(penalty, str) and penalty not in known):
             raise ValueError(f"p must be in [0, 1) and penalty one of {list(known)}, got {p} and {penalty}.")
         self.p, self.penalty = p, known[penalty] if isinstance(penalty, str) else penalty
-        self.sigmoid = sigmoid
+        self.sigmoid, self.first_t, self.t_gamma = sigmoid, t, t_gamma
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell how many epochs with the constraint have passed; before the first of them it is 0 too."""
+        self.set_t(self.first_t * self.t_gamma ** max(0, epoch))
 
     def set_t(self, t: float) -> None:
         """Set the barrier's sharpness, as a schedule does; the other penalties have none."""

@@ -35,8 +35,10 @@ class ConstrainedVAELoss(nn.Module):
         self.epoch: float = math.inf
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell the epoch, counted from 1."""
+        """Tell the epoch, counted from 1; a constraint with a schedule of its own hears how long it has been on."""
         self.epoch = epoch
+        if hasattr(self.constraint, "set_epoch"):
+            self.constraint.set_epoch(epoch - self.warmup_epochs - 1)  # type: ignore[union-attr, operator]
 
     def terms(self, preds: dict[str, torch.Tensor], mask: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the unweighted terms: "reconstruction", "kl" and "constraint", which is 0 if there is none."""

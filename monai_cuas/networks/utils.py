@@ -14,44 +14,13 @@ from torch import nn
 
 from ..utils import ScanError, replacing
 
-__all__ = ["encode_text", "has_fast_bfloat16", "load_weights", "save_weights"]
-
-_TEXT_LENGTH = 64
+__all__ = ["copy_state", "has_fast_bfloat16", "load_weights", "require_state", "save_weights"]
 
 
 def has_fast_bfloat16() -> bool:
     """Whether this CPU computes in bfloat16 itself; False also with a PyTorch that does not tell (before 2.10)."""
     tell: Callable[[], Mapping[str, Any]] = getattr(torch.cpu, "get_capabilities", dict)
     return any(tell().get(name, False) for name in ("amx_bf16", "avx512_bf16"))
-
-
-def encode_text(text: str) -> torch.Tensor:
-    """
-    Text as a tensor, so that a network can keep it in its weights, which hold tensors alone.
-
-    Args:
-        text: ASCII, such as the name of the map that the network gives.
-
-    Returns:
-        (64,) uint8, padded with zeros.
-
-    Raises:
-        ValueError: if the text is longer or not ASCII.
-    """
-    code = text.encode("ascii") if text.isascii() else b""
-    if not 0 < len(code) <= _TEXT_LENGTH:
-        raise ValueError(f"the text must be 1 to {_TEXT_LENGTH} ASCII characters, got {text!r}.")
-    return torch.tensor(list(code.ljust(_TEXT_LENGTH, b"\0")), dtype=torch.uint8)
-
-
-def _decode_text(code: torch.Tensor) -> str:
-    return bytes(code.tolist()).rstrip(b"\0").decode("ascii", "replace")
-
-
-def _optional(network: nn.Module) -> set[str]:
-    """Entries that older weights files lack; the modules that have them name them."""
-    modules = network.named_modules()
-    return {f"{place}.{name}" for place, module in modules for name in getattr(module, "optional_buffers", ())}
 
 
 def save_weights(network: nn.Module, path: str | os.PathLike) -> None:
@@ -63,9 +32,7 @@ def save_weights(network: nn.Module, path: str | os.PathLike) -> None:
 
 def load_weights(network: nn.Module, path: str | os.PathLike) -> nn.Module:
     """
-    Load a state dict, plain or under the key "model" or "network", with ``weights_only=True``.
-
-    Buffers that a module names in ``optional_buffers`` may be missing, as they are in files of earlier versions.
+    Load a state dict, plain or under the key "model", with ``weights_only=True``.
 
     Returns:
         The network.
@@ -79,28 +46,48 @@ def load_weights(network: nn.Module, path: str | os.PathLike) -> nn.Module:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ScanError(path, "this is no readable weights file", "copy it again or train anew") from error
-    for key in ("model", "network"):
-        state = state.get(key, state) if isinstance(state, dict) else state
-    own = network.state_dict()
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    return copy_state(network, state.get("model", state) if isinstance(state, dict) else state, path)
+
+
+def copy_state(network: nn.Module, state: Any, path: str | os.PathLike) -> nn.Module:
+    """
+    Give a network the weights of a file.
+
+    Args:
+        network: changed in place.
+        state: a state dict.
+        path: the file, for messages.
+
+    Returns:
+        The network.
+
+    Raises:
+        ScanError: if the weights do not fit the network or are not finite.
+    """
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ScanError(path, "this file holds no state dict of tensors", "give the model.pt that training wrote")
-    unknown, missing = state.keys() - own.keys(), own.keys() - state.keys() - _optional(network)
-    wrong = sorted(unknown | missing) or [k for k in own if k in state and own[k].shape != state[k].shape]
-    if "image_size" in own and "image_size" in state and not torch.equal(own["image_size"].cpu(), state["image_size"]):
-        size, asked = int(state["image_size"][0]), int(own["image_size"][0])
-        raise ScanError(path, f"trained at image_size {size}, the config says {asked}", f"pass --image_size {size}")
-    if "map_name" in own and "map_name" in state and not torch.equal(own["map_name"].cpu(), state["map_name"]):
-        made, wanted = _decode_text(state["map_name"]), _decode_text(own["map_name"])
-        raise ScanError(
-            path,
-            f"trained and calibrated for the map '{made}', the config asks for '{wanted}'",
-            "use the settings of its training (settings.json of the run)",
-        )
+    own = network.state_dict()
+    wrong = sorted(state.keys() ^ own.keys()) or [k for k in own if own[k].shape != state[k].shape]
     if wrong:
         raise ScanError(
             path,
-            f"the weights do not fit the config's network ({len(wrong)} entries differ, such as {wrong[0]})",
-            "use the settings of its training (settings.json of the run, after inference.json)",
+            f"the weights do not fit the network ({len(wrong)} entries differ, such as {wrong[0]})",
+            "use weights of the same network, or train anew",
         )
+    require_state(network, state, path)
     network.load_state_dict(state)
     return network
+
+
+def require_state(network: nn.Module, state: Mapping[str, torch.Tensor], path: str | os.PathLike) -> None:
+    """
+    Check that weights are numbers; NaN is allowed in buffers of modules in which it stands for "not set".
+
+    Raises:
+        ScanError: naming the first entry that is not finite.
+    """
+    unset = [f"{place}." for place, module in network.named_modules() if getattr(module, "nan_is_unset", False)]
+    for key, value in state.items():
+        bad = value.isinf() if key.startswith(tuple(unset)) and unset else ~value.isfinite()
+        if value.is_floating_point() and bool(bad.any()):
+            raise ScanError(path, f"its weights are not finite numbers ({key})", "copy it again or train anew")

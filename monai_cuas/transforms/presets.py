@@ -76,6 +76,8 @@ class AnomalyPreprocessing(Compose):
         ValueError: if an argument makes no sense. Calling it raises a ScanError for a scan that cannot be used.
     """
 
+    not_recorded = frozenset({"keys", "slice_mask", "label_key", "allow_unstripped", "dicom_accept"})
+
     def __init__(
         self,
         keys: str = "image",
@@ -129,6 +131,16 @@ class AnomalyPreprocessing(Compose):
         reading = self._reading_steps()
         self._n_reading = len(reading)
         super().__init__([*reading, *self._grid_steps()])
+
+    @property
+    def pictures(self) -> bool:
+        """Whether pictures are taken in place of volumes."""
+        return self.parameters["pictures"]
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The arguments that decide what the network sees; the others are for each run to say."""
+        return {name: value for name, value in self.parameters.items() if name not in self.not_recorded}
 
     def _reading_steps(self) -> list[Any]:
         """Up to the masked raw intensities on the scan's own grid."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from .arguments import RecordsArguments, as_plain
 from .errors import CUASError, ScanError, user_message
 from .files import (
     BRAIN_MASK_SUFFIX,
@@ -17,7 +18,9 @@ __all__ = [
     "BRAIN_MASK_SUFFIX",
     "PICTURE_SUFFIXES",
     "CUASError",
+    "RecordsArguments",
     "ScanError",
+    "as_plain",
     "brain_mask_beside",
     "is_brain_mask",
     "replacing",

@@ -16,8 +16,12 @@ import torch
 import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from monai_cuas.networks.utils import save_weights
+from monai_cuas.bundle import with_bases
+from monai_cuas.inferers import StandardizedIntensityInferer
+from monai_cuas.networks.nets import StandardizedIntensity
 from monai_cuas.phantom import make_phantom_cohort
+from monai_cuas.recipe import describe, write_model
+from monai_cuas.transforms import AnomalyPreprocessing
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "cuas"
@@ -26,9 +30,10 @@ CONFIGS = BUNDLE / "configs"
 # As small as the network and the run can be.
 TINY = {
     **{"epochs": 1, "middle_slices": 2, "image_size": 32, "pixel_unshuffle": 1, "features": [4, 4, 8, 8, 8, 4]},
-    **{"channels": [4, 8], "layers": [1, 1], "latent_size": 4},
     **{"after_training": [], "device": "cpu", "amp": False},
 }
+# of methods/vae.json and what builds on it
+TINY_VAE = {"channels": [4, 8], "layers": [1, 1], "latent_size": 4}
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +62,7 @@ def make_workflow(phantom, slice_cache, tmp_path) -> Callable[..., ConfigWorkflo
             **overrides,
         }
         if workflow_type == "train":
-            ids = {**TINY, "cache_dir": str(slice_cache), **ids}
+            ids = {**TINY, **(TINY_VAE if "methods/vae.json" in files else {}), "cache_dir": str(slice_cache), **ids}
         paths = [str(CONFIGS / file) for file in files]
         workflow = ConfigWorkflow(paths, workflow_type=workflow_type, logging_file=False, **ids)
         workflow.initialize()
@@ -66,30 +71,46 @@ def make_workflow(phantom, slice_cache, tmp_path) -> Callable[..., ConfigWorkflo
     return make
 
 
-def default_part(name: str) -> Any:
-    """A part of the inference config, such as the network, untrained."""
+def method_files(name: str) -> list[str]:
+    """Config files of a method, as a user would list them."""
+    overlays = [] if name == "synthetic_anomaly" else with_bases(str(CONFIGS / "methods" / f"{name}.json"))
+    return [str(CONFIGS / "train.json"), *overlays]
+
+
+def training_config(method: str = "synthetic_anomaly", **overrides: Any) -> ConfigParser:
+    """The train config of a method."""
     parser = ConfigParser()
-    parser.read_config(str(CONFIGS / "inference.json"))
-    return parser.get_parsed_content(name)
+    parser.read_config(method_files(method))
+    parser.update({"bundle_root": str(BUNDLE), "dataset_dir": "", "device": "cpu", **overrides})
+    return parser
 
 
-def default_network() -> torch.nn.Module:
-    """The network of the inference config, untrained."""
-    return default_part("network_def")
+def write_bright(path: Path, top: float = 10.0) -> Path:
+    """Weights whose map is the intensity itself, so that what is bright in a scan must be marked, at its place."""
+    network = StandardizedIntensity()
+    network.standardize.fit(torch.linspace(0, top, 11).view(1, 1, 11))
+    network.calibration.set_(torch.linspace(0.0, 1.0, len(network.calibration.rates)))
+    recipe = describe(network, AnomalyPreprocessing(), StandardizedIntensityInferer(), "raw intensity")
+    write_model(path, network, recipe, {"n_scans": 0})
+    return path
+
+
+def write_untrained(path: Path, method: str = "synthetic_anomaly", **overrides: Any) -> Path:
+    """Weights of a method as they are before training, with landmarks and thresholds as if it had been trained."""
+    torch.manual_seed(0)
+    config = training_config(method, **overrides)
+    network, recipe = (config.get_parsed_content(name) for name in ("network_def", "recipe"))
+    network.standardize.fit(torch.linspace(0, 10, 11).square().view(1, 1, 11))
+    rates = network.calibration.rates
+    network.calibration.set_(torch.linspace(-1.0, 1.0, len(rates)))
+    write_model(path, network, recipe, {"n_scans": 0})
+    return path
 
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory) -> Path:
-    """Weights of the default network, untrained, with landmarks and thresholds as if it had been trained."""
-    torch.manual_seed(0)
-    network = default_network()
-    network.standardize.fit(torch.linspace(0, 10, 11).square().view(1, 1, 11))
-    rates = network.calibration.rates
-    network.calibration.set_(torch.linspace(-1.0, 1.0, len(rates)))
-    network.calibration.set_map_settings(list(default_part("map_inferer").settings.values()))
-    path = tmp_path_factory.mktemp("weights") / "model.pt"
-    save_weights(network, path)
-    return path
+    """Weights of the default method, untrained."""
+    return write_untrained(tmp_path_factory.mktemp("weights") / "model.pt")
 
 
 @pytest.fixture(scope="session")

@@ -19,11 +19,13 @@ from monai.inferers import SliceInferer
 
 from monai_cuas.inferers import CalibratedInferer
 from monai_cuas.networks.nets import AnomalyUNet
-from monai_cuas.networks.utils import load_weights
+from monai_cuas.recipe import read_model
 from monai_cuas.utils import user_message
 
-from .conftest import BUNDLE, CONFIGS, ROOT, TINY, default_network, run_module
+from .conftest import BUNDLE, CONFIGS, ROOT, TINY, run_module
 
+# the weights lie beside their recipe
+KEY = {"key_in_ckpt": "model"}
 SHIPPED = BUNDLE / "models" / "model.pt"
 
 
@@ -38,7 +40,7 @@ def restored_logging():
 
 @pytest.fixture
 def network(weights) -> torch.nn.Module:
-    return load_weights(default_network(), weights).eval()
+    return read_model(weights).network
 
 
 @pytest.mark.parametrize("files", [["train.json"], ["inference.json"], ["inference.json", "evaluate.json"]])
@@ -62,13 +64,13 @@ def test_network_gives_what_the_metadata_says(config):
 
 def test_torchscript_export_runs_and_carries_metadata(bundle_copy, network, restored_logging):
     inference = str(bundle_copy / "configs" / "inference.json")
-    monai.bundle.ckpt_export(bundle_root=str(bundle_copy), config_file=inference)
+    monai.bundle.ckpt_export(bundle_root=str(bundle_copy), config_file=inference, **KEY)
     scripted, metadata, extra = monai.bundle.load(
         "cuas", bundle_dir=bundle_copy.parent, load_ts_module=True, device="cpu", config_files=("inference.json",)
     )
     original = json.loads((CONFIGS / "metadata.json").read_text())
     assert metadata["network_data_format"] == original["network_data_format"]
-    assert json.loads(extra["inference.json"])["image_size"] == 96
+    assert json.loads(extra["inference.json"])["rate"] == 0.01
     inferer = CalibratedInferer(SliceInferer(spatial_dim=2, roi_size=(96, 96), sw_batch_size=2))
     volume = torch.rand(1, 1, 96, 96, 3)
     with torch.no_grad():
@@ -85,8 +87,10 @@ def test_onnx_export_gives_the_same_map(bundle_copy, network, tmp_path):
         net_id="network_def",
         filepath=str(path),
         ckpt_file=str(bundle_copy / "models" / "model.pt"),
+        bundle_root=str(bundle_copy),
         meta_file=str(bundle_copy / "configs" / "metadata.json"),
         config_file=str(bundle_copy / "configs" / "inference.json"),
+        **KEY,
     )
     session = runtime.InferenceSession(path)
     x = torch.rand(1, 1, 96, 96)
@@ -98,7 +102,7 @@ def test_onnx_export_gives_the_same_map(bundle_copy, network, tmp_path):
 @pytest.mark.parametrize("workflow_type", ["train", "inference"])
 def test_load_in_the_bundle_folder(bundle_copy, network, monkeypatch, restored_logging, workflow_type):
     monkeypatch.chdir(bundle_copy)
-    loaded = monai.bundle.load("cuas", bundle_dir=bundle_copy.parent, workflow_type=workflow_type, device="cpu")
+    loaded = monai.bundle.load("cuas", bundle_dir=bundle_copy.parent, workflow_type=workflow_type, device="cpu", **KEY)
     assert isinstance(loaded, AnomalyUNet)
     assert loaded.calibration.is_calibrated
     x = torch.rand(1, 1, 96, 96)
@@ -112,7 +116,12 @@ def test_load_from_elsewhere(bundle_copy, tmp_path, monkeypatch, workflow_type):
     ids = {"bundle_root": str(bundle_copy), "output_dir": str(tmp_path / "out"), "logging_file": False}
     (tmp_path / "args.json").write_text(json.dumps(ids))
     loaded = monai.bundle.load(
-        "cuas", bundle_dir=bundle_copy.parent, workflow_type=workflow_type, device="cpu", args_file="args.json"
+        "cuas",
+        bundle_dir=bundle_copy.parent,
+        workflow_type=workflow_type,
+        device="cpu",
+        args_file="args.json",
+        **KEY,
     )
     assert isinstance(loaded, AnomalyUNet)
     assert loaded.calibration.is_calibrated
@@ -140,11 +149,10 @@ def test_training_command(place, phantom, slice_cache, tiny_overlay, tmp_path):
         config = ("--config_file", CONFIGS / "train.json", "--bundle_root", BUNDLE)
         result = run_module("training", *config, *options, cwd=tmp_path)
     assert result.returncode == 0, result.stderr[-3000:]
-    state = torch.load(tmp_path / "out" / "model.pt", weights_only=True)
-    assert state["image_size"].tolist() == [TINY["image_size"]] * 2
-    assert torch.isfinite(state["standardize.landmarks"]).all()
-    settings = json.loads((tmp_path / "out" / "settings.json").read_text())
-    assert settings["network_def"]["features"] == TINY["features"]
+    made = read_model(tmp_path / "out" / "model.pt")
+    assert made.recipe.network["image_size"] == made.recipe.preprocessing["image_size"] == TINY["image_size"]
+    assert made.recipe.network["features"] == TINY["features"]
+    assert torch.isfinite(made.network.standardize.landmarks).all()
 
 
 def test_misspelt_id_in_a_yaml_overlay_is_refused(tiny_overlay):
@@ -159,9 +167,8 @@ def test_misspelt_id_in_a_yaml_overlay_is_refused(tiny_overlay):
 @pytest.mark.skipif(not SHIPPED.is_file(), reason="no weights are shipped (bundles/cuas/models/model.pt)")
 def test_shipped_weights(phantom, tmp_path):
     assert SHIPPED.stat().st_size < 25_000_000
-    state = torch.load(SHIPPED, map_location="cpu", weights_only=True)
-    assert all(isinstance(value, torch.Tensor) for value in state.values())
-    network = load_weights(default_network(), SHIPPED)
+    assert torch.load(SHIPPED, map_location="cpu", weights_only=True).keys() == {"model", "recipe", "calibration"}
+    network = read_model(SHIPPED).network
     assert network.standardize.is_fitted
     network.calibration.require(0.01)
     scan = next(phantom.glob("sub-L*/anat/*.nii.gz"))

@@ -18,14 +18,18 @@ pytest.importorskip("highdicom", reason="needs monai_cuas[dicom]")
 from tests import dicom_files as made
 from tests.dicom_seg import by_hand
 
-from .conftest import BUNDLE, CONFIGS, ROOT, run_module
+from .conftest import BUNDLE, CONFIGS, ROOT, run_module, write_bright
 
 SHAPE = (40, 32, 20)
 IMAGE, AFFINE = made.brain(SHAPE), made.oblique_affine(spacing=(3.5, 4.0, 5.0))
 SPOT = np.equal(IMAGE, IMAGE.max())
+RATE = 10**-2.24
 SECRETS = (*made.IDENTITY, "DOE_JOHN", "ZYXID-OTHER")
-# The map is the intensity itself, so that what is bright in the scan must be marked, at its place.
-BRIGHT = {"_target_": "monai_cuas.inferers.StandardizedIntensityInferer"}
+
+
+@pytest.fixture(scope="module")
+def bright(tmp_path_factory):
+    return write_bright(tmp_path_factory.mktemp("bright") / "model.pt")
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +48,13 @@ def archive(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def result(archive, weights, tmp_path_factory):
+def result(archive, bright, tmp_path_factory):
     """The README's command, once."""
     out = tmp_path_factory.mktemp("result") / "out"
     files = "['bundles/cuas/configs/inference.json','bundles/cuas/configs/dicom_seg.json']"
     done = run_module(
-        *("--config_file", files, "--input", archive[0], "--output_dir", out, "--ckpt_path", weights),
-        *("--map_inferer", BRIGHT, "--threshold", "2.24"),
+        *("--config_file", files, "--input", archive[0], "--output_dir", out, "--ckpt_path", bright),
+        *("--rate", str(RATE)),
         cwd=ROOT,
     )
     return done, out
@@ -121,12 +125,11 @@ def _infer(files, out, weights, **overrides):
     workflow.run()
 
 
-def test_a_healthy_scan_has_a_segmentation_of_nothing(archive, weights, tmp_path):
+def test_a_healthy_scan_has_a_segmentation_of_nothing(archive, bright, tmp_path):
     root, used, _ = archive
     uids = {kind: used[kind][0].SeriesInstanceUID for kind in ("mr", "ct")}
     scans = [f"{root}::{uid}" for uid in uids.values()]
-    overrides = {"input": scans, "map_inferer": BRIGHT, "threshold": 2.9}
-    _infer(["inference.json", "dicom_seg.json"], tmp_path, weights, **overrides)
+    _infer(["inference.json", "dicom_seg.json"], tmp_path, bright, input=scans, rate=10**-2.9)
     rows = _rows(tmp_path)
     for kind, uid in uids.items():
         assert rows[uid]["lesion_volume_ml"] == "0.0"

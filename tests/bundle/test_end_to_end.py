@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import subprocess
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
+
+from monai_cuas import load_model
 
 pytest.importorskip("nilearn", reason="the phantom needs nilearn: pip install monai_cuas[phantom]")
 
@@ -50,11 +53,14 @@ def _inference(trained: Path, source: Path, output: Path, *more: str) -> subproc
 
 def test_training_ends_with_weights_threshold_masks_and_a_table(trained):
     out = trained / "out"
-    state = torch.load(out / "model.pt", weights_only=True)
-    assert torch.isfinite(state["calibration.thresholds"]).sum() >= 8
-    assert torch.isfinite(state["standardize.landmarks"]).all()
+    model = load_model(out / "model.pt")
+    assert torch.isfinite(model.network.calibration.thresholds).sum() >= 8
+    assert torch.isfinite(model.network.standardize.landmarks).all()
+    assert model.recipe.sequences == ["FLAIR"]
+    index = trained / "phantom" / "dataset.json"
+    assert model.recipe.data == hashlib.sha256(index.read_bytes()).hexdigest()
     report = json.loads((out / "model_calibration.json").read_text())
-    assert report["n_scans"] >= 1
+    assert report["n_scans"] == model.calibration["n_scans"] >= 1
     table = (out / "evaluation" / "evaluation.md").read_text()
     for method in ("synthetic anomalies", "raw intensity", "histogram equalisation"):
         assert f"| {method} |" in table
@@ -102,7 +108,7 @@ def test_a_bad_scan_does_not_stop_the_others(trained, tmp_path):
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (("--image_size", "64"), "pass --image_size 96"),
+        (("--image_size", "64"), "image_size is 64 here, but the model was made with 96"),
         (("--rat", "0.05"), "did you mean 'rate'"),
         (("--rate", "0.0000001"), "not supported by the calibration"),
         (("--input", "/nowhere"), "/nowhere"),
@@ -157,20 +163,16 @@ def test_same_seed_same_weights_and_resumed_equals_unbroken(trained):
 
 
 def test_gradcam_overlay_trains(trained):
-    weights = _train_in_process(trained, "gradcam", "methods/gradcam_cons.json", warmup_epochs=0)
+    weights = _train_in_process(trained, "gradcam", "methods/vae.json", "methods/gradcam_cons.json", warmup_epochs=0)
     assert all(torch.isfinite(v).all() for k, v in weights.items() if not k.startswith("calibration"))
 
 
-def test_a_run_of_another_method_is_used_with_its_settings(trained, tmp_path):
-    """AMCons: its weights are refused by the default's config and taken with the run's own."""
-    _train_in_process(trained, "amcons", "methods/amcons.json", after_training=["calibrate"])
+def test_a_run_of_another_method_is_used_by_its_weights_alone(trained, tmp_path):
+    overlays = ("methods/vae.json", "methods/amcons.json")
+    _train_in_process(trained, "amcons", *overlays, after_training=["calibrate"])
     scan, run = next((trained / "phantom").glob("sub-L*/anat/*.nii.gz")), trained / "amcons"
     more = ("--ckpt_path", str(run / "model.pt"), "--input", str(scan), "--output_dir", str(tmp_path))
-    alone = _run("--config_file", "bundles/cuas/configs/inference.json", "--image_size", "48", *more)
-    assert alone.returncode == 1
-    assert "use the settings of its training" in alone.stderr.strip().splitlines()[-1]
-    files = f"['bundles/cuas/configs/inference.json','{run / 'settings.json'}']"
-    result = _run("--config_file", files, *more)
+    result = _run("--config_file", "bundles/cuas/configs/inference.json", *more)
     assert result.returncode == 0, result.stderr[-2000:]
     assert nib.load(next(tmp_path.glob("*_mask.nii.gz"))).shape == nib.load(scan).shape
 

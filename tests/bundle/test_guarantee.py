@@ -58,7 +58,7 @@ def test_guaranteed_masks(make_workflow, calibrated, phantom, tmp_path):
         assert (mask[anomaly < limit - 1e-4] == 0).all()
         found[guarantee] = float(row["fraction_of_brain"])
     assert found[True] <= 0.2
-    state = torch.load(calibrated, weights_only=True)
+    state = torch.load(calibrated, weights_only=True)["model"]
     assert float(state["calibration.guaranteed.max_fraction"]) == pytest.approx(0.2)
     assert torch.isfinite(state["calibration.scan_scores"]).sum() == 5
 

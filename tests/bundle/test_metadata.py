@@ -63,7 +63,7 @@ def test_tensors(metadata):
 
 
 def test_network_of_the_metadata_is_that_of_the_config(metadata):
-    config = json.loads((BUNDLE / "configs" / "inference.json").read_text())
+    config = json.loads((BUNDLE / "configs" / "train.json").read_text())
     image = metadata["network_data_format"]["inputs"]["image"]
     assert image["spatial_shape"] == [config["image_size"]] * 2
     assert image["num_channels"] == config["in_channels"]

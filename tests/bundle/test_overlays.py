@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 import yaml
@@ -14,9 +12,14 @@ from ignite.engine import Events
 from monai.bundle import ConfigParser
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from monai_cuas.bundle import with_bases
+from monai_cuas.bundle.overrides import missing_base
+
 from .conftest import CONFIGS
 
-GRADCAM = "methods/gradcam_cons.json"
+VAE = "methods/vae.json"
+AMCONS = (VAE, "methods/amcons.json")
+GRADCAM = (VAE, "methods/gradcam_cons.json")
 PAPER = {
     **{"image_size": 224, "channels": [64, 128, 256, 512], "latent_size": 32, "layers": [2, 2, 2, 2]},
     **{"epochs": 300, "batch_size": 8, "middle_slices": 10},
@@ -37,8 +40,8 @@ def _merged(*files: str) -> ConfigParser:
 @pytest.mark.parametrize(
     ("files", "settings", "constraint"),
     [
-        (["paper/amcons.json"], PAPER_AMCONS, "AttentionEntropyLoss"),
-        ([GRADCAM, "paper/gradcam_cons.json"], PAPER_GRADCAM, "AttentionSizeLoss"),
+        ([*AMCONS, "paper/amcons.json"], PAPER_AMCONS, "AttentionEntropyLoss"),
+        ([*GRADCAM, "paper/gradcam_cons.json"], PAPER_GRADCAM, "AttentionSizeLoss"),
     ],
 )
 def test_paper_settings(files, settings, constraint):
@@ -56,22 +59,14 @@ def test_paper_settings(files, settings, constraint):
     ]
 
 
-def test_the_gradcam_paper_overlay_needs_the_method():
-    """Without the method's overlay it would train something else in silence; `constraint#p` makes that fail."""
-    with pytest.raises(ValueError, match="'p'"):
-        _merged("train.json", "paper/gradcam_cons.json")
-
-
-@pytest.mark.parametrize("file", [GRADCAM, "paper/amcons.json", "paper/gradcam_cons.json"])
-def test_overlays_hold_settings_alone(file):
-    base, overlay = (json.loads((CONFIGS / name).read_text()) for name in ("train.json", file))
-    components = {key for key, value in base.items() if isinstance(value, dict)} - {"constraint"}
-    for key in components & overlay.keys():
-        assert overlay[key] in (f"@vae_{key}", {"_target_": "@vae"}), key
+@pytest.mark.parametrize("file", sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.glob("paper/*.json")))
+def test_a_paper_overlay_names_the_method_that_it_needs(file):
+    assert missing_base([str(CONFIGS / "train.json"), str(CONFIGS / file)]) is not None
+    assert missing_base([str(CONFIGS / "train.json"), *with_bases(str(CONFIGS / file))]) is None
 
 
 def _t_of_each_epoch(make_workflow, *files, **overrides) -> list[float]:
-    workflow = make_workflow("train.json", GRADCAM, *files, epochs=4, warmup_epochs=1, **overrides)
+    workflow = make_workflow("train.json", *GRADCAM, *files, epochs=4, warmup_epochs=1, **overrides)
     loss, found = workflow.parser.get_parsed_content("loss"), []
     workflow.trainer.add_event_handler(
         Events.ITERATION_STARTED(every=1), lambda: found.append(loss.constraint.penalty.t)
@@ -94,20 +89,21 @@ def test_gamma_of_one_keeps_t(make_workflow, tmp_path):
 
 
 def test_an_overlay_adds_a_handler(make_workflow):
-    handlers = make_workflow("train.json", "methods/amcons.json").train_handlers
-    workflow = make_workflow("train.json", GRADCAM)
+    handlers = make_workflow("train.json", *AMCONS).train_handlers
+    adversarial = ("methods/base/adversarial.json", "methods/ano_vae_gan.json")
+    workflow = make_workflow("train.json", VAE, *adversarial)
     assert not workflow.check_properties()
     assert len(workflow.train_handlers) == len(handlers) + 1
-    assert type(workflow.train_handlers[-1]).__name__ == "ParamSchedulerHandler"
+    assert type(workflow.train_handlers[-1]).__name__ == "TensorBoardStatsHandler"
 
 
 def test_the_learning_rate_falls_in_the_default_alone(make_workflow):
     found = {}
-    for files in (["train.json"], ["train.json", "methods/amcons.json"]):
+    for files in (["train.json"], ["train.json", *AMCONS]):
         workflow = make_workflow(*files, epochs=3, learning_rate=0.01)
         optimizer, rates = workflow.parser.get_parsed_content("optimizer"), []
         workflow.trainer.add_event_handler(
-            Events.EPOCH_COMPLETED, lambda _, o=optimizer, r=rates: r.append(o.param_groups[0]["lr"])
+            Events.ITERATION_STARTED, lambda _, o=optimizer, r=rates: r.append(o.param_groups[0]["lr"])
         )
         workflow.run()
         found[files[-1]] = rates

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from monai_cuas.bundle import check_overrides, require_writable
+from monai_cuas.bundle import check_overrides, require_writable, with_bases
 from monai_cuas.utils import CUASError, ScanError, replacing, user_message
 
 
@@ -53,10 +53,18 @@ def test_foreign_overlay_is_checked(config, tmp_path):
         check_overrides([RUNNER, "run", "--config_file", f"['{config}','{overlay}']"])
 
 
-def test_settings_of_another_version_say_what_to_do(config, tmp_path):
-    (tmp_path / "settings.json").write_text(json.dumps({"epochs": 1, "channels": [4, 8]}))
-    with pytest.raises(CUASError, match=r"settings.json: the config has no id 'channels'.* run 'save_settings'"):
-        check_overrides([RUNNER, "run", f"--config_file=['{config}','{tmp_path / 'settings.json'}']"])
+def test_a_file_without_its_base_is_refused(config, tmp_path):
+    overlay = tmp_path / "configs" / "methods" / "amcons.json"
+    overlay.parent.mkdir()
+    (overlay.parent / "vae.json").write_text("{}")
+    overlay.write_text(json.dumps({"base": "vae.json", "epochs": 6}))
+    base = str(overlay.parent / "vae.json")
+    with pytest.raises(CUASError, match=r"amcons.json builds on .*vae.json; name that file before it"):
+        check_overrides([RUNNER, "run", f"--config_file=['{config}','{overlay}']"])
+    with pytest.raises(CUASError, match="builds on"):
+        check_overrides([RUNNER, "run", f"--config_file=['{config}','{overlay}','{base}']"])
+    check_overrides([RUNNER, "run", f"--config_file=['{config}','{base}','{overlay}']"])
+    assert with_bases(str(overlay)) == [base, str(overlay)]
 
 
 def test_other_programs_pass(config):

@@ -20,11 +20,20 @@ from sklearn.metrics import roc_auc_score
 from monai_cuas.losses import attention_entropy
 
 from ..toy import SIZE, toy_slices
+from .conftest import method_files
 
 CONFIGS = Path(__file__).parents[2] / "bundles" / "cuas" / "configs"
-METHODS = sorted(path.stem for path in (CONFIGS / "methods").glob("*.json"))
+METHODS = ["synthetic_anomaly", *sorted(path.stem for path in (CONFIGS / "methods").glob("*.json"))]
 TOY = {
-    **{"bundle_root": "x", "device": "cpu", "amp": False, "image_size": SIZE, "channels": [8, 16], "layers": [1, 1]},
+    **{
+        "bundle_root": "x",
+        "dataset_dir": "x",
+        "device": "cpu",
+        "amp": False,
+        "image_size": SIZE,
+        "channels": [8, 16],
+        "layers": [1, 1],
+    },
     **{"latent_size": 8, "batch_size": 16, "epochs": 6, "learning_rate": 3e-3},
     "train#dataset": {"_target_": "tests.toy.ToySlices", "n": 64},
     "validate#dataset": {"_target_": "tests.toy.ToySlices", "n": 16, "seed": 1},
@@ -51,7 +60,7 @@ def toy_config(tmp_path) -> Callable[..., ConfigParser]:
     def make(method: str, **overrides: Any) -> ConfigParser:
         set_determinism(seed=0)
         parser = ConfigParser()
-        parser.read_config([str(CONFIGS / "train.json"), str(CONFIGS / "methods" / f"{method}.json")])
+        parser.read_config(method_files(method))
         parser.update({**TOY, "output_dir": str(tmp_path), **OWN.get(method, {}), **overrides})
         return parser
 
@@ -66,14 +75,9 @@ def _train(config: ConfigParser) -> torch.nn.Module:
 
 def _map(config: ConfigParser, network: torch.nn.Module, slices: torch.Tensor, batch: int = 16) -> torch.Tensor:
     """The map of the method's own inferer, the slices as one volume."""
-    inference = ConfigParser()
-    inference.read_config([str(CONFIGS / "inference.json")])
-    settings = config.get_parsed_content("settings")
-    inference.update({"bundle_root": "x", **settings, "slice_batch_size": batch})
+    inferer = config.get_parsed_content("recipe").make_map_inferer(batch, config["output_dir"])
     with torch.no_grad():
-        return inference.get_parsed_content("map_inferer")(slices.permute(1, 2, 3, 0)[None], network)[0].permute(
-            3, 0, 1, 2
-        )
+        return inferer(slices.permute(1, 2, 3, 0)[None], network)[0].permute(3, 0, 1, 2)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -90,7 +94,8 @@ def test_obvious_anomaly_ranks_above_normal_tissue_whatever_the_batch(method, to
 @pytest.mark.parametrize("backbone", ["own", "efficientnet-lite0"])
 @pytest.mark.parametrize("method", ["anomalib/anomalib_padim", "anomalib/anomalib_patchcore"])
 def test_anomalib_ranks_the_obvious_anomaly_above_normal_tissue_too(method, backbone, toy_config):
-    quick = {"outside#bank_size": 200, "outside#candidates": 4000} if "core" in method else {"outside#dimensions": 20}
+    quick = {"map_inferer#bank_size": 200, "map_inferer#candidates": 4000}
+    quick = quick if "core" in method else {"map_inferer#dimensions": 20}
     config = toy_config(method, backbone=backbone, **quick)
     network = _train(config)
     slices, brain, anomaly = toy_slices(8, seed=2, anomaly=True)

@@ -163,17 +163,3 @@ def test_mask_is_what_evaluation_counts():
         raw = _raw(entry)
         assert inside.sum() == min((raw >= np.float32(scale.threshold(0.05))).sum(), int(0.2 * len(raw)))
         assert (item["pred_threshold"] > -np.log10(0.05)) == ("lift" in entry)
-
-
-class _WithSettings:
-    settings = {"intensity_weight": 1.0, "joining_power": -0.5}
-
-    def __call__(self, inputs, network):
-        return network(inputs)
-
-
-def test_calibration_keeps_the_settings_of_its_maps():
-    network = _Network()
-    calibrate(network, _normals(4), _preprocessing, CalibratedInferer(_WithSettings()), _postprocessing)
-    assert network.calibration.map_settings[:2].tolist() == [1.0, -0.5]
-    assert network.calibration.map_settings[2:].isnan().all()

@@ -59,13 +59,6 @@ def test_rates_that_too_few_voxels_support_stay_unknown(network):
     assert not known.all()
 
 
-def test_weights_from_before_the_scales_can_still_be_read(network, tmp_path):
-    old = {k: v for k, v in network.state_dict().items() if "map_scale" not in k and "intensity_scale" not in k}
-    other = AnomalyUNet(**SMALL)
-    other.load_state_dict(old)
-    assert not other.map_scale.is_calibrated
-
-
 def _labelled(sick: list[int]):
     """Preprocessing that gives a lesion in some slices."""
     label = MetaTensor(torch.zeros(1, 32, 32, 6))

@@ -13,12 +13,13 @@ import pytest
 
 from monai_cuas.cli import main
 from monai_cuas.commands.compare import parse_overrides
-from monai_cuas.evaluation.compare import Comparison, _remaining
+from monai_cuas.evaluation.compare import DEFAULT, Comparison, _remaining
 from monai_cuas.evaluation.report import gather, mean_and_std, write_report
 from monai_cuas.phantom import make_phantom_cohort
 from monai_cuas.utils import CUASError
 
 CONFIG = str(Path(__file__).parents[2] / "bundles" / "cuas" / "configs" / "train.json")
+VAE = str(Path(CONFIG).parent / "methods" / "vae.json")
 TINY = {
     **{"epochs": 1, "middle_slices": 2, "image_size": 32, "channels": [4, 8], "layers": [1, 1], "latent_size": 4},
     "features": [4, 4, 8, 8, 8, 4],
@@ -142,13 +143,13 @@ def test_a_killed_training_is_resumed(phantom, tmp_path):
     assert killed.state(run) == "score"
     import torch
 
-    ours, theirs = (torch.load(c.runs[0].folder / "model.pt", weights_only=True) for c in (whole, killed))
+    ours, theirs = (torch.load(c.runs[0].folder / "model.pt", weights_only=True)["model"] for c in (whole, killed))
     assert all(torch.equal(ours[key].nan_to_num(-1), theirs[key].nan_to_num(-1)) for key in ours)
 
 
 def test_one_failure_does_not_stop_the_others(phantom, tmp_path):
     overlay = tmp_path / "broken.json"
-    overlay.write_text(json.dumps({"method": "broken", "loss": {"_target_": "torch.nn.NoSuchLoss"}}))
+    overlay.write_text(json.dumps({"base": VAE, "method": "broken", "loss": {"_target_": "torch.nn.NoSuchLoss"}}))
     comparison = _again(phantom, tmp_path / "out", [str(overlay), "raw_intensity"], [0])
     lines: list[str] = []
     comparison.run(write_report, lines.append)
@@ -188,7 +189,7 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path, changes, words):
 
 
 def test_all_methods_and_two_of_one_name(tmp_path):
-    known = sorted(path.stem for path in (Path(CONFIG).parent / "methods").glob("*.json"))
+    known = [DEFAULT, *sorted(path.stem for path in (Path(CONFIG).parent / "methods").glob("*.json"))]
     everything = Comparison([CONFIG], ["all", "vae"], [0, 1], tmp_path, "x")
     assert [run.method for run in everything.runs] == known * 2
     assert {run.seed for run in everything.runs[: len(known)]} == {0}

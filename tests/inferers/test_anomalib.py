@@ -17,7 +17,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from monai_cuas.bundle import unknown_ids
+from monai_cuas.bundle import unknown_ids, with_bases
 from monai_cuas.inferers import AnomalibInferer
 from monai_cuas.networks.nets import PaDiM, PatchCore, ResidualVAE
 from monai_cuas.utils import CUASError
@@ -209,24 +209,21 @@ def test_process_and_exchanged_files_end_with_the_inferer(tmp_path, python):
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
 def test_overlays_say_what_ran_and_rebuild_their_inferer(overlay, backbone, title, tmp_path, monkeypatch, python):
     monkeypatch.setenv("ANOMALIB_PYTHON", python)
-    assert not unknown_ids([str(CONFIGS / "train.json"), str(overlay)], [])
+    files = [str(CONFIGS / "train.json"), *with_bases(str(overlay))]
+    assert not unknown_ids(files, [])
     parser = ConfigParser()
-    parser.read_config([str(CONFIGS / "train.json"), str(overlay)])
-    parser.update({"bundle_root": str(CONFIGS.parent), "output_dir": str(tmp_path), "backbone": backbone, "seed": 7})
-    settings = parser.get_parsed_content("settings")
-    trained = parser.get_parsed_content("outside")
+    parser.read_config(files)
+    parser.update({"bundle_root": str(CONFIGS.parent), "dataset_dir": "", "output_dir": str(tmp_path)})
+    parser.update({"backbone": backbone, "seed": 7})
+    recipe = parser.get_parsed_content("recipe")
+    trained = parser.get_parsed_content("map_inferer")
     assert trained.options["model"] in overlay.stem
     assert trained.options["seed"] == 7
-    assert settings["method"].endswith(f" (anomalib, {title})")
+    assert recipe.method.endswith(f" (anomalib, {title})")
     page = (ROOT / "docs" / "methods" / "anomalib.md").read_text()
     assert overlay.name in page
-    assert (
-        f"[{settings['method'].split(',')[0]})](anomalib.md)" in (ROOT / "docs" / "methods" / "README.md").read_text()
-    )
-    (tmp_path / "settings.json").write_text(json.dumps(settings))
-    inference = ConfigParser()
-    inference.read_config([str(CONFIGS / "inference.json"), str(tmp_path / "settings.json")])
-    again = inference.get_parsed_content("map_inferer")
+    assert f"[{recipe.method.split(',')[0]})](anomalib.md)" in (ROOT / "docs" / "methods" / "README.md").read_text()
+    again = recipe.make_map_inferer(folder=tmp_path)
     assert isinstance(again, AnomalibInferer)
     assert (again.python, again.folder) == (trained.python, trained.folder) == (python, tmp_path / "anomalib")
 

@@ -10,14 +10,11 @@ from monai.inferers import SliceInferer
 
 from monai_cuas.inferers import (
     CalibratedInferer,
-    GuaranteedInferer,
     HistogramEqualizationInferer,
-    JoinedMapInferer,
     StandardizedIntensityInferer,
     VolumeScaledInferer,
 )
 from monai_cuas.networks.layers import LandmarkStandardization, ScoreCalibration
-from monai_cuas.utils import CUASError
 
 
 class _Network(torch.nn.Module):
@@ -68,41 +65,6 @@ def test_own_calibration_wins():
     own.set_(torch.tensor([10.0, 20.0]))
     got = CalibratedInferer(StandardizedIntensityInferer(), own)(torch.ones(1, 1, 4, 4, 4), network)
     assert float(got.max()) < 1  # 1.0 lies below the lowest threshold
-
-
-def _joined(**kwargs) -> JoinedMapInferer:
-    return JoinedMapInferer(roi_size=[8, 8], spatial_dim=2, smoothing=0.7, **kwargs)
-
-
-@pytest.mark.parametrize("kind", [CalibratedInferer, GuaranteedInferer])
-def test_thresholds_are_not_used_for_maps_of_other_settings(kind):
-    network = _Network()
-    made = kind(_joined(intensity_weight=1.0, joining_power=-0.5))
-    made.scale_of(network)  # not calibrated: nothing to compare
-    old = _Network()
-    old.calibration.set_(torch.tensor([1.0, 2.0]))
-    with pytest.raises(CUASError, match=r"before version 0\.3\.0"):
-        made.scale_of(old)
-    network.calibration.set_map_settings(list(made.settings.values()))
-    reloaded = _Network()
-    reloaded.load_state_dict(network.state_dict())
-    kind(_joined(intensity_weight=1.0, joining_power=-0.5)).scale_of(reloaded)
-    with pytest.raises(CUASError, match="intensity_weight 1, now 0 and flip 0, now 1.*calibrate anew"):
-        kind(_joined(joining_power=-0.5, flip=True)).scale_of(reloaded)
-    with pytest.raises(CUASError, match=r"made with joining_power -0.5, now 0,"):
-        kind(_joined(intensity_weight=1.0)).scale_of(reloaded)
-    # maps without settings of their own have nothing to compare
-    kind(StandardizedIntensityInferer()).scale_of(reloaded)
-    with pytest.raises(ValueError, match="at most 16"):
-        network.calibration.set_map_settings([0.0] * 17)
-
-
-def test_weights_without_settings_can_be_read():
-    network = _Network()
-    state = {k: v for k, v in network.state_dict().items() if "map_settings" not in k}
-    network.calibration.set_map_settings([1.0])
-    network.load_state_dict(state)
-    assert network.calibration.map_settings.isnan().all()
 
 
 @pytest.mark.parametrize("channels", [1, 2])

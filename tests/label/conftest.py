@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from monai.bundle import ConfigParser
 
 # Read once, when monailabel is imported.
 os.environ["MONAI_LABEL_SESSION_PATH"] = tempfile.mkdtemp(prefix="sessions-")
@@ -21,16 +20,15 @@ os.environ["MONAI_LABEL_DATASTORE_AUTO_RELOAD"] = "false"
 
 # Before the tests import monailabel.
 import monai_cuas.label  # noqa: F401
+from monai_cuas.recipe import read_recipe
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "cuas"
 
 
 def default_network() -> torch.nn.Module:
-    """The network of the bundle's inference config, untrained."""
-    parser = ConfigParser()
-    parser.read_config(str(BUNDLE / "configs" / "inference.json"))
-    return parser.get_parsed_content("network_def")
+    """The network of the shipped weights, untrained."""
+    return read_recipe(BUNDLE / "models" / "model.pt").make_network()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -23,29 +23,17 @@ from monailabel.interfaces.utils.app import app_instance, clear_cache
 from monai_cuas.cli import main
 from monai_cuas.label import requests as checks
 from monai_cuas.label.server import app
-from monai_cuas.networks.utils import save_weights
 
+from ..bundle.conftest import write_bright
 from . import scans
-from .conftest import BUNDLE, default_network
+from .conftest import BUNDLE
 from .test_stock import RATE, _command_line, _mask
-
-# A map that is the intensity itself: what is bright must be found, at its place.
-BRIGHT = {"_target_": "monai_cuas.inferers.StandardizedIntensityInferer"}
 
 
 def bright_bundle(folder: Path) -> Path:
     """The bundle with another method, whose answer is known beforehand."""
-    import torch
-
     shutil.copytree(BUNDLE, folder)
-    config = json.loads((folder / "configs" / "inference.json").read_text())
-    config["map_inferer"] = BRIGHT
-    (folder / "configs" / "inference.json").write_text(json.dumps(config))
-    torch.manual_seed(0)
-    network = default_network()
-    network.standardize.fit(torch.linspace(0, 10, 11).view(1, 1, 11))
-    network.calibration.set_(torch.linspace(0.0, 1.0, len(network.calibration.rates)))
-    save_weights(network, folder / "models" / "model.pt")
+    write_bright(folder / "models" / "model.pt")
     return folder
 
 
@@ -374,7 +362,7 @@ def test_weights_that_do_not_fit_are_not_served(tmp_path, monkeypatch):
 
     bundle = bright_bundle(tmp_path / "bundle")
     torch.save({"weights": torch.load(bundle / "models" / "model.pt")}, bundle / "models" / "model.pt")
-    with pytest.raises(CUASError, match="state dict"):
+    with pytest.raises(CUASError, match="carry no recipe"):
         ServedModel(bundle)
 
 

@@ -152,8 +152,8 @@ def test_random_weights_would_be_noticed(server, studies, tmp_path, monkeypatch)
     shipped = torch.load(BUNDLE / "models" / "model.pt", weights_only=True)
     torch.manual_seed(1)
     untrained = default_network().state_dict()
-    kept = {name: value for name, value in shipped.items() if name.startswith(("standardize.", "calibration."))}
-    torch.save({**untrained, **kept}, bundle / "models" / "model.pt")
+    kept = {n: value for n, value in shipped["model"].items() if n.startswith(("standardize.", "calibration."))}
+    torch.save({**shipped, "model": {**untrained, **kept}}, bundle / "models" / "model.pt")
     expected = _mask(_infer(server, tmp_path, rate=RATE))
     with _serve(monkeypatch, tmp_path, bundle, studies) as client:
         found = _mask(_infer(client, tmp_path, rate=RATE))

@@ -68,7 +68,7 @@ def test_new_weights_are_served_if_not_worse_and_the_old_ones_stay(hospital, tmp
     assert not any("sub-90" in path or "sub-91" in path for path in used)
     assert all(len(lists[part]) >= least for part, (least, _) in PARTS.items())
     # a calibration of its own, of this hospital's scans
-    state = torch.load(folder / "model.pt", weights_only=True)
+    state = torch.load(folder / "model.pt", weights_only=True)["model"]
     assert torch.isfinite(state["calibration.thresholds"]).sum() > 5
     assert json.loads((folder / "model_calibration.json").read_text())["n_scans"] == len(lists["calibration"])
     assert report["new"]["scans"] == report["served"]["scans"] == len(lists["test_normal"])

@@ -125,28 +125,6 @@ def test_supported_rate_passes():
     assert scale.threshold(0.1) == 2.0
 
 
-def test_old_weights_load_and_clear_what_they_lack(tmp_path):
-    net = _net()
-    net.calibration.set_(torch.linspace(0, 1, 11))
-    new = {"scan_scores", "guaranteed.rates", "guaranteed.thresholds", "guaranteed.scan_scores"}
-    new = {f"calibration.{name}" for name in new | {"guaranteed.max_fraction"}}
-    state = net.state_dict()
-    assert new <= state.keys()
-    torch.save({k: v for k, v in state.items() if k not in new}, tmp_path / "old.pt")
-    used = _net()
-    used.calibration.set_scan_scores([1.0])
-    used.calibration.guaranteed.max_fraction.fill_(0.1)
-    loaded = load_weights(used, tmp_path / "old.pt")
-    assert loaded.calibration.threshold(0.01) == pytest.approx(net.calibration.threshold(0.01))
-    assert loaded.calibration.n_scans == loaded.calibration.guaranteed.n_scans == 0
-    assert float(loaded.calibration.guaranteed.max_fraction) == 1.0
-    # strict loading by others, such as a resumed checkpoint
-    _net().load_state_dict(torch.load(tmp_path / "old.pt", weights_only=True), strict=True)
-    torch.save({k: v for k, v in state.items() if k not in {*new, "calibration.thresholds"}}, tmp_path / "broken.pt")
-    with pytest.raises(CUASError, match="1 entries differ, such as calibration.thresholds"):
-        load_weights(_net(), tmp_path / "broken.pt")
-
-
 def test_guarantee_travels_with_the_weights_and_through_torchscript(tmp_path):
     net = _net().eval()
     net.calibration.set_(torch.linspace(0, 1, 11))

@@ -24,7 +24,7 @@ from monai.inferers import Inferer
 from torch import nn
 
 from ...networks.nets.feature_distance import stage_features
-from ...utils import CUASError, replacing, require_writable
+from ...utils import CUASError, RecordsArguments, replacing, require_writable
 from ..inferer import _plain, unwrap
 
 __all__ = ["AnomalibInferer"]
@@ -53,7 +53,7 @@ def _stop(process: subprocess.Popen, exchange: Path) -> None:
     shutil.rmtree(exchange, ignore_errors=True)
 
 
-class AnomalibInferer(Inferer):
+class AnomalibInferer(RecordsArguments, Inferer):
     """
     PatchCore or PaDiM as anomalib has them, on the same standardised slices and brain masks as every other method.
 
@@ -61,9 +61,8 @@ class AnomalibInferer(Inferer):
     process of that environment gets slices and gives maps as lossless ``.npy`` files in a temporary folder.
 
     Args:
-        python: the interpreter of an environment with anomalib.
-        folder: of the fitted model, which is read again by an inferer made with these two arguments alone, and of the
-            other side's log.
+        python: the interpreter of an environment with anomalib; None: what ANOMALIB_PYTHON names.
+        folder: of the fitted model and of the other side's log; where weights are loaded, ``anomalib`` beside them.
         model: "patchcore" or "padim".
         backbone: "efficientnet-lite0" (trained on ImageNet; its weights are a package of the other environment), a
             ResNet's name in timm (downloaded by it), or "own": the encoder of the network that :meth:`fit` gets.
@@ -78,10 +77,13 @@ class AnomalibInferer(Inferer):
         ValueError: for an unknown model.
     """
 
+    # which program runs, and where, is this machine's to say and never a weights file's
+    not_recorded = frozenset({"python", "folder", "timeout"})
+
     def __init__(
         self,
-        python: str,
-        folder: str | os.PathLike,
+        python: str | None = None,
+        folder: str | os.PathLike = "anomalib",
         model: str = "patchcore",
         backbone: str = "efficientnet-lite0",
         bank_size: int = 2000,
@@ -94,7 +96,8 @@ class AnomalibInferer(Inferer):
         super().__init__()
         if model not in ("patchcore", "padim"):
             raise ValueError(f"model must be patchcore or padim; {model}.")
-        self.python, self.folder = python, Path(folder)
+        self.python = os.environ.get("ANOMALIB_PYTHON", "") if python is None else python
+        self.folder = Path(folder)
         self.asked_backbone, self.timeout = backbone, timeout
         self.options: dict[str, Any] = {
             **{"model": model, "bank_size": bank_size, "candidates": candidates, "dimensions": dimensions},

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,9 +33,6 @@ DEFAULT_RATES = (0.9, 0.75, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.00
 
 SOURCE_RATES = (0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0003, 0.0001)
 
-MAX_SETTINGS = 16
-"""As many settings of the map are kept; see :attr:`ScoreCalibration.map_settings`."""
-
 MAX_SCANS = 1024
 """As many calibration scans' scores are kept; the length is fixed, as exporters copy buffers of equal shape alone."""
 
@@ -56,8 +52,7 @@ class ScoreScale(nn.Module):
     """
 
     kind = "pooled"
-    optional_buffers = frozenset({"scan_scores"})
-    """Buffers that older weights lack; they get their first values then."""
+    nan_is_unset = True
 
     def __init__(self, rates: Sequence[float] = DEFAULT_RATES) -> None:
         super().__init__()
@@ -69,16 +64,6 @@ class ScoreScale(nn.Module):
         self.rates: torch.Tensor
         self.thresholds: torch.Tensor
         self.scan_scores: torch.Tensor
-
-    @torch.jit.unused
-    def _unset(self, name: str) -> torch.Tensor:
-        """Value of an optional buffer before it is set."""
-        return torch.full_like(getattr(self, name), float("nan"))
-
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any, **kwargs: Any) -> None:
-        for name in self.optional_buffers:
-            state_dict.setdefault(prefix + name, self._unset(name))
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     @property
     def is_calibrated(self) -> bool:
@@ -248,21 +233,16 @@ class SourceScale(ScoreScale):
     Scale of one source (map, intensity) before they are joined: -log10 of the healthy p-value of a voxel.
 
     It is fitted on normals that are not those of the calibration, so that the joined map depends on no calibration
-    scan. Weights from before it existed leave it unset, and it then changes nothing.
+    scan. Unset, it changes nothing.
 
     Args:
         rates: as in :class:`ScoreScale`.
     """
 
     kind = "source"
-    optional_buffers = frozenset({"rates", "thresholds", "scan_scores"})
 
     def __init__(self, rates: Sequence[float] = SOURCE_RATES) -> None:
         super().__init__(rates)
-
-    @torch.jit.unused
-    def _unset(self, name: str) -> torch.Tensor:
-        return self.rates.clone() if name == "rates" else super()._unset(name)
 
 
 class GuaranteedCalibration(ScoreScale):
@@ -277,18 +257,11 @@ class GuaranteedCalibration(ScoreScale):
     """
 
     kind = "guaranteed"
-    optional_buffers = frozenset({"rates", "thresholds", "scan_scores", "max_fraction"})
 
     def __init__(self, rates: Sequence[float] = DEFAULT_RATES) -> None:
         super().__init__(rates)
         self.register_buffer("max_fraction", torch.tensor(1.0, dtype=torch.float64))
         self.max_fraction: torch.Tensor
-
-    @torch.jit.unused
-    def _unset(self, name: str) -> torch.Tensor:
-        if name == "rates":
-            return self.rates.clone()
-        return torch.ones_like(self.max_fraction) if name == "max_fraction" else super()._unset(name)
 
     @torch.jit.unused
     def require(self, rate: float) -> None:
@@ -343,7 +316,7 @@ class GuaranteedCalibration(ScoreScale):
 
 class ScoreCalibration(ScoreScale):
     """
-    The pooled scale, and the guaranteed one beside it as ``guaranteed``; ``map_settings`` are those of both.
+    The pooled scale, and the guaranteed one beside it as ``guaranteed``.
 
     Args:
         rates: healthy exceedance rates in (0, 1), descending.
@@ -352,26 +325,6 @@ class ScoreCalibration(ScoreScale):
         ValueError: if the rates do not descend or leave (0, 1).
     """
 
-    optional_buffers = ScoreScale.optional_buffers | {"map_settings"}
-
     def __init__(self, rates: Sequence[float] = DEFAULT_RATES) -> None:
         super().__init__(rates)
         self.guaranteed = GuaranteedCalibration(rates)
-        self.register_buffer("map_settings", torch.full((MAX_SETTINGS,), float("nan"), dtype=torch.float64))
-        self.map_settings: torch.Tensor
-
-    @torch.jit.unused
-    def set_map_settings(self, values: Sequence[float]) -> None:
-        """
-        Keep what the calibrated maps were made with, so that thresholds are not used for other maps.
-
-        Args:
-            values: at most 16 numbers, in the order of ``CalibratedInferer.settings``.
-
-        Raises:
-            ValueError: if they are more.
-        """
-        if len(values) > MAX_SETTINGS:
-            raise ValueError(f"at most {MAX_SETTINGS} settings can be kept, got {len(values)}.")
-        self.map_settings.fill_(float("nan"))
-        self.map_settings[: len(values)] = torch.as_tensor(list(values), dtype=torch.float64)

@@ -29,6 +29,8 @@ class LandmarkStandardization(nn.Module):
         levels: the K quantile levels, ascending, within (0, 1).
     """
 
+    nan_is_unset = True
+
     def __init__(self, n_channels: int, levels: Sequence[float] = DEFAULT_LEVELS) -> None:
         super().__init__()
         self.register_buffer("levels", torch.tensor(levels, dtype=torch.float32), persistent=False)

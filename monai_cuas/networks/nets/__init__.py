@@ -11,6 +11,7 @@ from .feature_distance import PaDiM, PatchCore
 from .gradcon import GradConVAE
 from .residual import ResidualAE, ResidualVAE
 from .restoration import RestorationVAE
+from .standardized_intensity import StandardizedIntensity
 
 __all__ = [
     "AnomalyUNet",
@@ -24,4 +25,5 @@ __all__ = [
     "ResidualAE",
     "ResidualVAE",
     "RestorationVAE",
+    "StandardizedIntensity",
 ]

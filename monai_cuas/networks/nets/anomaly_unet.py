@@ -13,7 +13,7 @@ from monai.transforms import Randomizable
 from torch import nn
 from torch.nn import functional as F
 
-from ...utils import CUASError
+from ...utils import CUASError, RecordsArguments
 from ..layers import DEFAULT_RATES, LandmarkStandardization, ScoreCalibration, SourceScale, mean_activation_map
 
 __all__ = ["AnomalyUNet"]
@@ -21,7 +21,7 @@ __all__ = ["AnomalyUNet"]
 MAP_KINDS = ("segmentation", "restoration", "both")
 
 
-class AnomalyUNet(nn.Module):
+class AnomalyUNet(RecordsArguments, nn.Module):
     """
     MONAI's BasicUNet with two answers for each pixel: was it altered, and what was it before.
 
@@ -34,7 +34,7 @@ class AnomalyUNet(nn.Module):
 
     Args:
         in_channels: image channels C.
-        image_size: side of the square slices; kept with the weights so that a mistaken one is noticed.
+        image_size: side of the square slices.
         features: BasicUNet's six numbers of features; the first and the last are at full resolution.
         windows: also give the network each pixel's difference from the mean of the brain around it, in windows of these
             sides in pixels; without, small networks need far longer to see contrast.
@@ -57,6 +57,9 @@ class AnomalyUNet(nn.Module):
     Raises:
         ValueError: if an argument is not one of the above.
     """
+
+    # what training alone needs, and what the machine can
+    not_recorded = frozenset({"anomaly", "variation", "cpu_bfloat16"})
 
     def __init__(
         self,
@@ -93,7 +96,6 @@ class AnomalyUNet(nn.Module):
         self.in_channels, self.place, self.mirror, self.windows = in_channels, place, mirror, list(windows)
         self.attention_stage, self.map_kind = attention_stage, map_kind
         self.anomaly, self.variation, self.cpu_bfloat16 = anomaly, variation, cpu_bfloat16
-        self.register_buffer("image_size", torch.tensor([image_size, image_size]))
         self.standardize = LandmarkStandardization(in_channels)
         self.calibration = ScoreCalibration(calibration_rates)
         self.map_scale, self.intensity_scale = SourceScale(), SourceScale()

@@ -13,7 +13,7 @@ from monai.networks.nets import ResNet
 from torch import nn
 from torch.nn import functional as F
 
-from ...utils import CUASError
+from ...utils import CUASError, RecordsArguments
 from ..layers import (
     DEFAULT_RATES,
     LandmarkStandardization,
@@ -21,12 +21,11 @@ from ..layers import (
     gradient_weighted_map,
     mean_activation_map,
 )
-from ..utils import encode_text
 
 __all__ = ["AttentionVAE"]
 
 
-class AttentionVAE(nn.Module):
+class AttentionVAE(RecordsArguments, nn.Module):
     """
     ResNet-encoder VAE with an attention map of an early stage (Silva-Rodriguez et al. 2022, section 3).
 
@@ -74,9 +73,6 @@ class AttentionVAE(nn.Module):
         if not 0 <= attention_stage < len(channels):
             raise ValueError(f"attention_stage must be a stage from 0 to {len(channels) - 1}, got {attention_stage}.")
         self.latent, self.attention, self.attention_stage = latent, attention, attention_stage
-        self.register_buffer("image_size", torch.tensor([image_size, image_size]))
-        # the calibration holds for one kind of map: load_weights compares the names
-        self.register_buffer("map_name", encode_text(f"{attention} attention, stage {attention_stage}"))
         self.standardize = LandmarkStandardization(in_channels)
         self.calibration = ScoreCalibration(calibration_rates)
         self.stem, self.stages = self._encoder(in_channels, channels, layers, stem_stride)

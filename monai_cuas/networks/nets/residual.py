@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..utils import encode_text
 from .attention_vae import AttentionVAE
 
 __all__ = ["ResidualAE", "ResidualVAE", "input_gradient"]
@@ -32,11 +31,6 @@ class ResidualVAE(AttentionVAE):
     Args:
         kwargs: of :class:`AttentionVAE`.
     """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # the calibration holds for one kind of map: load_weights compares the names
-        self.map_name = encode_text(f"map of {type(self).__name__}")
 
     def forward(self, x: torch.Tensor) -> Any:
         """

@@ -1,0 +1,217 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""A model from its weights file: preprocess -> map -> score -> mask, built once for every caller."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.inferers import Inferer
+
+from .calibration.scoring import score_item
+from .handlers.summary import summarize
+from .inferers import CalibratedInferer, GuaranteedInferer
+from .io.nifti import save_nifti
+from .recipe import contradiction, describe, file_digest, read_model, write_model
+from .transforms import AnomalyPostprocessing, AnomalyPreprocessing
+from .utils import CUASError
+
+__all__ = ["Finding", "Model", "load_model"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """
+    What was found in one scan, on the scan's own grid.
+
+    Attributes:
+        map: (X, Y, Z) float32, -log10 of the healthy exceedance rate; 0 outside the brain.
+        mask: (X, Y, Z) uint8.
+        brain: (X, Y, Z) uint8, the brain as it was found.
+        affine: 4 x 4, voxel to RAS millimetres.
+        summary: the figures, as in a row of ``results.csv``.
+        notes: sentences on what is doubtful; empty if nothing is.
+    """
+
+    map: np.ndarray
+    mask: np.ndarray
+    brain: np.ndarray
+    affine: np.ndarray
+    summary: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def volume_ml(self) -> float:
+        """Volume of the mask in millilitres."""
+        return self.summary["lesion_volume_ml"]
+
+    @property
+    def score(self) -> float:
+        """How unusual the scan's highest voxels are, see ``top_fraction_mean``."""
+        return self.summary["scan_score"]
+
+    @property
+    def p_value(self) -> float | None:
+        """Conformal p-value of the scan; None if the calibration keeps no scans' scores."""
+        return self.summary["scan_p_value"]
+
+    @property
+    def components(self) -> int:
+        """Number of connected components of the mask."""
+        return self.summary["components"]
+
+    def save(self, output_dir: str | os.PathLike, name: str) -> None:
+        """Write ``NAME_anomaly.nii.gz`` and ``NAME_mask.nii.gz``."""
+        folder = Path(output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_nifti(folder / f"{name}_anomaly.nii.gz", self.map, self.affine, np.float32)
+        save_nifti(folder / f"{name}_mask.nii.gz", self.mask, self.affine, np.uint8)
+
+
+class Model:
+    """
+    A weights file, ready to be used.
+
+    Args:
+        path: the weights file.
+        device: where the network runs; None: on a GPU if there is one.
+
+    Attributes:
+        network: in evaluation mode.
+        recipe: what the weights file says of itself.
+        calibration: what its calibration says of itself; empty if there is none.
+
+    Raises:
+        ScanError: if the file cannot be used, see :func:`monai_cuas.recipe.read_model`.
+    """
+
+    def __init__(self, path: str | os.PathLike, device: torch.device | str | None = None) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        read = read_model(path)
+        self.path, self.recipe, self.calibration = read.path, read.recipe, read.calibration
+        self.network = read.network.to(self.device)
+
+    @property
+    def method(self) -> str:
+        """The method's name, for people."""
+        return self.recipe.method
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights file, the first 12 digits."""
+        return file_digest(self.path)[:12]
+
+    def preprocessing(self, **inference: Any) -> AnomalyPreprocessing:
+        """Return the recipe's preprocessing; ``inference`` as in :meth:`Recipe.make_preprocessing`."""
+        return self.recipe.make_preprocessing(**inference)
+
+    def map_inferer(self, sw_batch_size: int = 16) -> Inferer:
+        """Return what turns slices into the raw map; ``sw_batch_size`` slices are scored at once."""
+        return self.recipe.make_map_inferer(sw_batch_size, self.path.parent)
+
+    def inferer(self, guarantee: bool = False, sw_batch_size: int = 16) -> CalibratedInferer:
+        """Return what turns a preprocessed volume into the score, by the pooled or the guaranteed thresholds."""
+        return (GuaranteedInferer if guarantee else CalibratedInferer)(self.map_inferer(sw_batch_size))
+
+    def require_own(self, preprocessing: Any, inferer: Any) -> None:
+        """
+        Check that parts which a config may have replaced are still the recipe's.
+
+        Raises:
+            CUASError: naming the setting and both values.
+        """
+        try:
+            made = describe(self.network, preprocessing, getattr(inferer, "inferer", inferer), self.method)
+        except AttributeError as error:
+            raise CUASError(
+                f"{self.path}: the config's preprocessing is none that a model can have ({error})."
+            ) from error
+        own: dict[str, dict[str, Any]] = {"preprocessing": self.recipe.preprocessing, "map": self.recipe.map_inferer}
+        for what, asked in (("preprocessing", made.preprocessing), ("map", made.map_inferer)):
+            for name in sorted(own[what].keys() | asked.keys()):
+                kept, now = own[what].get(name), asked.get(name)
+                # brain extraction is inference's to say: scans may come in another way than the training's
+                if kept != now and name != "brain_extraction":
+                    raise CUASError(contradiction(self.path, name, now, kept))
+
+    def save(self, calibration: Mapping[str, Any]) -> None:
+        """Write the weights again, with the network's thresholds as they are now and what is said of them."""
+        write_model(self.path, self.network, self.recipe, calibration)
+
+    def find(
+        self,
+        scan: Any,
+        rate: float = 0.01,
+        *,
+        guarantee: bool = False,
+        median_radius: int = 0,
+        min_component_ml: float = 0.0,
+        **inference: Any,
+    ) -> Finding:
+        """
+        Map and mask of one scan.
+
+        Args:
+            scan: path of a brain-only NIfTI, NRRD or MetaImage file, or ``FOLDER::SeriesInstanceUID`` of a DICOM
+                series; a list of paths for a model of several sequences, in the order of ``recipe.sequences``.
+            rate: healthy exceedance rate of the threshold.
+            guarantee: use the guaranteed thresholds.
+            median_radius: radius in voxels of a median filter on the map; 0: none.
+            min_component_ml: smallest connected component to keep; 0: all.
+            inference: as in :meth:`preprocessing`, such as ``brain_extraction="hd-bet"``.
+
+        Raises:
+            CUASError: if the scan cannot be used, or the rate is beyond the calibration.
+        """
+        inferer = self.inferer(guarantee)
+        scale = inferer.scale_of(self.network)
+        scale.require(rate)
+        preprocessing = self.preprocessing(**inference)
+        postprocessing = AnomalyPostprocessing(
+            preprocessing,
+            rate=rate,
+            median_radius=median_radius,
+            min_component_ml=min_component_ml,
+            scale=inferer.final_scale(self.network),
+        )
+        item = score_item(preprocessing({"image": scan}), self.network, inferer, postprocessing, self.device)
+        mask, anomaly, brain = (np.asarray(item[key][0]) for key in ("pred", "anomaly", "brain_mask"))
+        affine = np.asarray(item["brain_mask"].affine, dtype=np.float64)
+        summary = {
+            **summarize(anomaly, mask > 0, brain > 0, affine, scale, rate),
+            "min_component_ml": min_component_ml,
+            "median_radius": median_radius,
+            "method": self.method,
+            "weights": self.digest,
+        }
+        notes = tuple(str(note) for note in _notes(item))
+        found, inside = ((volume > 0).astype(np.uint8) for volume in (mask, brain))
+        return Finding(anomaly.astype(np.float32), found, inside, affine, summary, notes)
+
+
+def _notes(item: Mapping[str, Any]) -> list[str]:
+    said = getattr(item["image"], "meta", {}).get("notes", "")
+    return [said] if isinstance(said, str) and said else list(said) if said else []
+
+
+def load_model(path: str | os.PathLike | None = None, device: torch.device | str | None = None) -> Model:
+    """
+    Load a model.
+
+    Args:
+        path: a weights file that training wrote.
+        device: where the network runs; None: on a GPU if there is one.
+
+    Raises:
+        ScanError: if the file cannot be used; one sentence says why.
+    """
+    if path is None:
+        raise CUASError("Give the path of a weights file, such as RUN/model.pt.")
+    return Model(path, device)

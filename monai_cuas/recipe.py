@@ -1,0 +1,403 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+What a weights file says of itself: ``{"model": state dict, "recipe": plain data, "calibration": plain data}``.
+
+The recipe holds all that decides a map: network, preprocessing, how slices become a map. It is data: its classes are
+looked up in a list of this package's and MONAI's own names, and nothing in it is evaluated, so a weights file cannot
+run code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.inferers import Inferer, SliceInferer
+from torch import nn
+
+from . import __version__, inferers
+from .networks import nets
+from .networks.utils import copy_state, require_state
+from .transforms import AnomalyPreprocessing
+from .utils import CUASError, ScanError, as_plain, replacing
+
+__all__ = [
+    "ModelFile",
+    "Recipe",
+    "contradiction",
+    "describe",
+    "file_digest",
+    "read_model",
+    "read_recipe",
+    "write_model",
+]
+
+
+def _named(module: Any, kind: type) -> dict[str, type]:
+    found = {name: getattr(module, name) for name in module.__all__}
+    return {f"{module.__name__}.{n}": c for n, c in found.items() if isinstance(c, type) and issubclass(c, kind)}
+
+
+NETWORKS: dict[str, type] = _named(nets, nn.Module)
+"""The networks that a recipe may name."""
+
+MAP_INFERERS: dict[str, type] = {**_named(inferers, Inferer), "monai.inferers.SliceInferer": SliceInferer}
+"""The ways from slices to a map that a recipe may name."""
+
+# of MONAI's SliceInferer, which does not keep what it was made with; the rest of it does not change a map
+_SLICE_INFERER = ("roi_size", "overlap", "mode", "spatial_dim")
+_TARGET = "_target_"
+_ADVICE = "train it again with this version, or take the weights that are shipped"
+
+
+def _canonical(content: Any) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
+def file_digest(path: str | os.PathLike) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            found.update(block)
+    return found.hexdigest()
+
+
+def _spec(made: Any, known: Mapping[str, type]) -> dict[str, Any]:
+    """Name and arguments of an object, as plain data."""
+    name = next((name for name, kind in known.items() if kind is type(made)), None)
+    if name is None:
+        raise CUASError(
+            f"{type(made).__module__}.{type(made).__qualname__} cannot be part of a model that is saved; known are "
+            f"{', '.join(known)}."
+        )
+    arguments = getattr(made, "arguments", None)
+    if arguments is None:
+        arguments = {key: getattr(made, key) for key in _SLICE_INFERER}
+    elif isinstance(made, SliceInferer):
+        # how many slices are scored at once is the machine's matter
+        arguments = {key: value for key, value in arguments.items() if key != "sw_batch_size"}
+    try:
+        return {_TARGET: name, **{key: as_plain(getattr(v, "value", v)) for key, v in sorted(arguments.items())}}
+    except ValueError as error:
+        raise CUASError(f"{name} was made with something that cannot be saved: {error}") from error
+
+
+def _known_class(spec: Mapping[str, Any], known: Mapping[str, type], what: str) -> type:
+    """
+    Raises:
+        CUASError: if the name is not a known one.
+    """
+    name = spec.get(_TARGET)
+    if not isinstance(name, str) or name not in known:
+        raise CUASError(f"its {what} is {name!r}, which is none of this version's ({', '.join(known)})")
+    return known[name]
+
+
+def _build(spec: Mapping[str, Any], known: Mapping[str, type], what: str, **given: Any) -> Any:
+    """
+    Make what a recipe names.
+
+    Raises:
+        CUASError: if the name is not a known one, or the arguments do not fit.
+    """
+    kind = _known_class(spec, known, what)
+    arguments = {key: value for key, value in spec.items() if key != _TARGET}
+    forbidden = sorted(arguments.keys() & getattr(kind, "not_recorded", frozenset()))
+    if forbidden:
+        raise CUASError(f"its {what} sets {', '.join(forbidden)}, which is not a weights file's to say")
+    try:
+        return kind(**arguments, **given)
+    except CUASError:
+        raise
+    except Exception as error:
+        raise CUASError(f"its {what} {spec[_TARGET]} cannot be made ({error})") from error
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """
+    All that decides the map of a model beside its weights; plain data.
+
+    Attributes:
+        method: the method's name, for people.
+        network: ``_target_`` and arguments of the network.
+        preprocessing: arguments of :class:`AnomalyPreprocessing`.
+        map_inferer: ``_target_`` and arguments of what turns slices into a map.
+        sequences: names of the sequences, one for each channel, as the data list told; empty if it did not.
+        data: SHA-256 of the ``dataset.json`` that was trained on.
+        version: of this package, at training.
+    """
+
+    method: str
+    network: dict[str, Any]
+    preprocessing: dict[str, Any]
+    map_inferer: dict[str, Any]
+    sequences: list[str] = field(default_factory=list)
+    data: str | None = None
+    version: str = __version__
+
+    @classmethod
+    def from_dict(cls, document: Any) -> Recipe:
+        """
+        Read a recipe.
+
+        Raises:
+            CUASError: if it is no recipe of this version, or names what a recipe may not name.
+        """
+        fields = {f.name for f in dataclasses.fields(cls)}
+        needed = {"method", "network", "preprocessing", "map_inferer"}
+        if not isinstance(document, Mapping) or not needed <= document.keys() <= fields:
+            raise CUASError(
+                f"its recipe must have {', '.join(sorted(needed))} and nothing but {', '.join(sorted(fields))}"
+            )
+        try:
+            plain = as_plain(document)
+        except ValueError as error:
+            raise CUASError(f"its recipe is not plain data: {error}") from error
+        kinds = {**dict.fromkeys(needed, dict), "method": str, "sequences": list, "version": str}
+        wrong = sorted(name for name, kind in kinds.items() if name in plain and not isinstance(plain[name], kind))
+        if wrong:
+            raise CUASError(f"its recipe's {wrong[0]} is {plain[wrong[0]]!r}, which it cannot be")
+        recipe = cls(**plain)
+        for spec, known, what in ((recipe.network, NETWORKS, "network"), (recipe.map_inferer, MAP_INFERERS, "map")):
+            # the name alone; nothing is made yet
+            _known_class(spec, known, what)
+        return recipe
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as plain data."""
+        return dataclasses.asdict(self)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what a threshold depends on: network, preprocessing and map; not of names and versions."""
+        return hashlib.sha256(_canonical([self.network, self.preprocessing, self.map_inferer])).hexdigest()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting by its name in the configs; of a name that occurs twice, the preprocessing's."""
+        inner = {**self.map_inferer, **self.network, **self.preprocessing}
+        return {"method": self.method, **{key: value for key, value in inner.items() if key != _TARGET}}
+
+    def make_network(self) -> nn.Module:
+        """Return the network, without its weights."""
+        return _build(self.network, NETWORKS, "network")
+
+    def make_preprocessing(self, brain_extraction: str | None = None, **inference: Any) -> AnomalyPreprocessing:
+        """
+        Return the preprocessing.
+
+        Args:
+            brain_extraction: another one than the training's, for scans that come in another way; None: the same.
+            inference: what is inference's to say, see ``AnomalyPreprocessing.not_recorded``.
+        """
+        settings = {
+            **self.preprocessing,
+            **({} if brain_extraction is None else {"brain_extraction": brain_extraction}),
+        }
+        for name, (asked, kept) in self.contradictions(inference).items():
+            raise CUASError(contradiction("this model", name, asked, kept))
+        try:
+            return AnomalyPreprocessing(**{**settings, **inference})
+        except (TypeError, ValueError) as error:
+            raise CUASError(f"The preprocessing cannot be made: {error}") from error
+
+    def make_map_inferer(self, sw_batch_size: int = 16, folder: str | os.PathLike = ".") -> Inferer:
+        """
+        Return what turns slices into a map.
+
+        Args:
+            sw_batch_size: slices that are scored at once.
+            folder: of the weights; a method that keeps more than weights has it there.
+        """
+        kind = MAP_INFERERS[self.map_inferer[_TARGET]]
+        given: dict[str, Any] = {"sw_batch_size": sw_batch_size} if issubclass(kind, SliceInferer) else {}
+        if "folder" in getattr(kind, "not_recorded", ()):
+            given["folder"] = os.path.join(folder, "anomalib")
+        return _build(self.map_inferer, MAP_INFERERS, "map", **given)
+
+    def contradictions(self, settings: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """
+        Settings that differ from the recipe's.
+
+        Args:
+            settings: by their names in the configs; names that the recipe does not have are passed over.
+
+        Returns:
+            By name, what is asked for and what the recipe has.
+        """
+        own = self.settings
+        return {
+            name: (value, own[name])
+            for name, value in settings.items()
+            if name in own and _canonical(_comparable(value)) != _canonical(_comparable(own[name]))
+        }
+
+
+def _comparable(value: Any) -> Any:
+    """Numbers as one kind, so that 4 is 4.0."""
+    if isinstance(value, (list, tuple)):
+        return [_comparable(part) for part in value]
+    if isinstance(value, Mapping):
+        return {str(key): _comparable(part) for key, part in value.items()}
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    return value if value is None or isinstance(value, (bool, str)) else repr(value)
+
+
+def describe(
+    network: nn.Module,
+    preprocessing: AnomalyPreprocessing,
+    map_inferer: Inferer,
+    method: str,
+    datalist: str | os.PathLike | None = None,
+) -> Recipe:
+    """
+    Read the recipe from the objects that a training uses, so that it cannot differ from them.
+
+    Args:
+        network: one of this package's, unwrapped.
+        preprocessing: the one of inference.
+        map_inferer: what turns slices into a map.
+        method: the method's name, for people.
+        datalist: the ``dataset.json`` that is trained on; its "modality" names the sequences.
+
+    Raises:
+        CUASError: if one of them is of a class that a recipe may not name, or was made with objects.
+    """
+    sequences: list[str] = []
+    digest = None
+    if datalist is not None and os.path.isfile(datalist):
+        digest = file_digest(datalist)
+        modality = json.loads(Path(datalist).read_text(encoding="utf-8")).get("modality", {})
+        sequences = [str(name) for name in modality.values()] if isinstance(modality, Mapping) else []
+    return Recipe(
+        method,
+        _spec(network, NETWORKS),
+        as_plain(preprocessing.recorded),
+        _spec(map_inferer, MAP_INFERERS),
+        sequences,
+        digest,
+    )
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """
+    A weights file that has been read.
+
+    Attributes:
+        path: the file.
+        network: with its weights, on the CPU, in evaluation mode.
+        recipe: see :class:`Recipe`.
+        calibration: what the calibration says of itself; empty if there is none.
+    """
+
+    path: Path
+    network: nn.Module
+    recipe: Recipe
+    calibration: dict[str, Any]
+
+
+def write_model(
+    path: str | os.PathLike, network: nn.Module, recipe: Recipe, calibration: Mapping[str, Any] | None = None
+) -> None:
+    """
+    Write a weights file, whole or not at all.
+
+    Args:
+        path: the file.
+        network: trained; wrapped for distributed training or not.
+        recipe: see :func:`describe`.
+        calibration: plain data; the digest of the recipe that it holds for is added.
+
+    Raises:
+        ScanError: if a weight is not finite.
+    """
+    state = {key: value.detach().cpu() for key, value in getattr(network, "module", network).state_dict().items()}
+    require_state(getattr(network, "module", network), state, path)
+    said = {**as_plain(calibration), "recipe": recipe.digest} if calibration else {}
+    with replacing(path) as temporary:
+        torch.save({"model": state, "recipe": recipe.to_dict(), "calibration": said}, temporary)
+
+
+def read_model(path: str | os.PathLike) -> ModelFile:
+    """
+    Read a weights file; nothing of it is executed.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ScanError: if it is missing, broken, of an earlier version, names what a recipe may not name, holds a weight
+            that is not finite, or its parts do not belong together; one sentence says which.
+    """
+    document = _read(path)
+    try:
+        recipe = Recipe.from_dict(document["recipe"])
+        network = recipe.make_network()
+        # a recipe that makes none of these is better refused here than in the middle of a run
+        recipe.make_preprocessing()
+        recipe.make_map_inferer()
+    except ScanError:
+        raise
+    except CUASError as error:
+        raise ScanError(path, str(error).rstrip("."), _ADVICE) from error
+    copy_state(network, document["model"], path)
+    calibration = document["calibration"]
+    if calibration and calibration.get("recipe") != recipe.digest:
+        raise ScanError(path, "its calibration was made for another recipe", "calibrate it again (calibrate.json)")
+    return ModelFile(Path(path), network.eval(), recipe, calibration)
+
+
+def read_recipe(path: str | os.PathLike) -> Recipe:
+    """
+    Read the recipe of a weights file alone.
+
+    Raises:
+        ScanError: as :func:`read_model`.
+    """
+    try:
+        return Recipe.from_dict(_read(path)["recipe"])
+    except ScanError:
+        raise
+    except CUASError as error:
+        raise ScanError(path, str(error).rstrip("."), _ADVICE) from error
+
+
+def contradiction(path: str | os.PathLike, name: str, asked: Any, kept: Any) -> str:
+    """Return the sentence on a setting that differs from a weights file's recipe."""
+    return (
+        f"{path}: {name} is {asked!r} here, but the model was made with {kept!r}, and its weights and thresholds hold "
+        "for that alone; leave it out, or train a model with it."
+    )
+
+
+def _read(path: str | os.PathLike) -> dict[str, Any]:
+    if not os.path.isfile(path):
+        raise ScanError(path, "there is no such weights file", "train first or give --ckpt_path")
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ScanError(path, "this is no readable weights file", "copy it again or train anew") from error
+    if not isinstance(document, Mapping) or "model" not in document or "recipe" not in document:
+        raise ScanError(
+            path, "these weights carry no recipe: an earlier version or another program wrote them", _ADVICE
+        )
+    calibration = document.get("calibration") or {}
+    if not isinstance(calibration, Mapping):
+        raise ScanError(path, "its calibration is not plain data", "calibrate it again (calibrate.json)")
+    try:
+        return {"model": document["model"], "recipe": document["recipe"], "calibration": as_plain(calibration)}
+    except ValueError as error:
+        raise ScanError(path, f"its calibration is not plain data: {error}", "calibrate it again") from error
