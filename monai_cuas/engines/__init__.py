@@ -4,6 +4,6 @@
 from __future__ import annotations
 
 from .adversarial import AdversarialTrainer, LatentPairs, ReconstructionPairs
-from .utils import PrepareBatchMasked
+from .utils import PrepareBatchAnomaly, PrepareBatchMasked
 
-__all__ = ["AdversarialTrainer", "LatentPairs", "PrepareBatchMasked", "ReconstructionPairs"]
+__all__ = ["AdversarialTrainer", "LatentPairs", "PrepareBatchAnomaly", "PrepareBatchMasked", "ReconstructionPairs"]

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from monai.engines import PrepareBatch
 
-__all__ = ["PrepareBatchMasked"]
+__all__ = ["PrepareBatchAnomaly", "PrepareBatchMasked"]
 
 
 class PrepareBatchMasked(PrepareBatch):
@@ -37,3 +38,27 @@ class PrepareBatchMasked(PrepareBatch):
         image = batchdata[self.image_key].to(device=device, non_blocking=non_blocking, **kwargs)
         mask = batchdata[self.mask_key].to(device=device, non_blocking=non_blocking, **kwargs)
         return image, mask
+
+
+class PrepareBatchAnomaly(PrepareBatch):
+    """
+    Hand the altered slice to the network; brain mask, label and the slice as it was to the loss, as one tensor.
+
+    Args:
+        image_key: key of the altered slice, (N, C, H, W).
+        target_keys: keys of brain mask (N, 1, H, W), label (N, 1, H, W) and unaltered slice (N, C, H, W).
+    """
+
+    def __init__(self, image_key: str = "image", target_keys: Sequence[str] = ("brain_mask", "label", "clean")) -> None:
+        self.image_key, self.target_keys = image_key, tuple(target_keys)
+
+    def __call__(
+        self,
+        batchdata: dict[str, torch.Tensor],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        target = torch.cat([batchdata[key].float() for key in self.target_keys], dim=1)
+        image = batchdata[self.image_key].to(device=device, non_blocking=non_blocking, **kwargs)
+        return image, target.to(device=device, non_blocking=non_blocking, **kwargs)

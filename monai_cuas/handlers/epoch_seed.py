@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from monai.transforms import Randomizable
 
 __all__ = ["EpochSeedHandler"]
 
@@ -25,11 +25,11 @@ class EpochSeedHandler:
     Args:
         seed: seed of the whole run.
         rank: rank of this process in distributed training; each draws its own latent samples.
-        transform: random transform of the training data, which has a random state of its own; None: there is none.
+        data: a ``SeededDataset``, whose draws depend on the epoch; None: there is none.
     """
 
-    def __init__(self, seed: int, rank: int = 0, transform: Randomizable | None = None) -> None:
-        self.seed, self.rank, self.transform = seed, rank, transform
+    def __init__(self, seed: int, rank: int = 0, data: Any = None) -> None:
+        self.seed, self.rank, self.data = seed, rank, data
 
     def attach(self, engine: Engine) -> None:
         """Register on the trainer."""
@@ -41,5 +41,6 @@ class EpochSeedHandler:
         random.seed(value)
         np.random.seed(value)
         torch.manual_seed(value)
-        if self.transform is not None:
-            self.transform.set_random_state(seed=value)
+        if self.data is not None:
+            # not the rank: a sample is the same whichever process has it
+            self.data.set_epoch(engine.state.epoch)

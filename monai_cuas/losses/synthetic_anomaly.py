@@ -49,9 +49,10 @@ class SyntheticAnomalyLoss(nn.Module):
         """Tell the epoch, counted from 1."""
         self.epoch = epoch
 
-    def terms(self, preds: dict[str, torch.Tensor], mask: torch.Tensor) -> dict[str, torch.Tensor]:
+    def terms(self, preds: dict[str, torch.Tensor], target: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the unweighted terms: "segmentation", "restoration" and, if there is one, "constraint"."""
-        logit, label, image, restored = (preds[k].float() for k in ("logit", "label", "image", "restoration"))
+        logit, restored = (preds[k].float() for k in ("logit", "restoration"))
+        mask, label, image = target[:, :1], target[:, 1:2].float(), target[:, 2:].float()
         inside = (mask > 0).float()
         n = inside.sum().clamp(min=1)
         weight = inside * (1 + (self.positive_weight - 1) * label)
@@ -62,13 +63,13 @@ class SyntheticAnomalyLoss(nn.Module):
             terms["constraint"] = self.constraint(preds["attention"], mask)
         return terms
 
-    def forward(self, preds: dict[str, torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
+    def forward(self, preds: dict[str, torch.Tensor], target: torch.Tensor) -> torch.Tensor:
         """
         Args:
             preds: what ``AnomalyUNet.forward_train`` gives.
-            mask: brain mask, (N, 1, H, W).
+            target: (N, 2 + C, H, W): brain mask, label, and the slice as it was; see ``PrepareBatchAnomaly``.
         """
-        terms = self.terms(preds, mask)
+        terms = self.terms(preds, target)
         loss = terms["segmentation"] + self.restoration_weight * terms["restoration"]
         if self.constraint is not None and self.epoch > self.warmup_epochs:
             loss = loss + self.weight * terms["constraint"]

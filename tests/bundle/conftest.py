@@ -85,11 +85,11 @@ def training_config(method: str = "synthetic_anomaly", **overrides: Any) -> Conf
     return parser
 
 
-def write_bright(path: Path, top: float = 10.0) -> Path:
+def write_bright(path: Path, landmarks: torch.Tensor | None = None, lowest: float = 0.0) -> Path:
     """Weights whose map is the intensity itself, so that what is bright in a scan must be marked, at its place."""
     network = StandardizedIntensity()
-    network.standardize.fit(torch.linspace(0, top, 11).view(1, 1, 11))
-    network.calibration.set_(torch.linspace(0.0, 1.0, len(network.calibration.rates)))
+    network.standardize.fit((torch.linspace(0, 10, 11) if landmarks is None else landmarks).view(1, 1, 11))
+    network.calibration.set_(torch.linspace(lowest, 1.0, len(network.calibration.rates)))
     recipe = describe(network, AnomalyPreprocessing(), StandardizedIntensityInferer(), "raw intensity")
     write_model(path, network, recipe, {"n_scans": 0})
     return path

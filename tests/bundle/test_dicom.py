@@ -11,6 +11,7 @@ import gzip
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from monai.bundle import ConfigWorkflow
 
 pytest.importorskip("highdicom", reason="needs monai_cuas[dicom]")
@@ -29,7 +30,8 @@ SECRETS = (*made.IDENTITY, "DOE_JOHN", "ZYXID-OTHER")
 
 @pytest.fixture(scope="module")
 def bright(tmp_path_factory):
-    return write_bright(tmp_path_factory.mktemp("bright") / "model.pt")
+    landmarks = torch.linspace(0, 10, 11).square()
+    return write_bright(tmp_path_factory.mktemp("bright") / "model.pt", landmarks, lowest=-1.0)
 
 
 @pytest.fixture(scope="module")

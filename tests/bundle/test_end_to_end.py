@@ -157,6 +157,8 @@ def test_same_seed_same_weights_and_resumed_equals_unbroken(trained):
     first = _train_in_process(trained, "first")
     assert _equal(first, _train_in_process(trained, "second"))
     assert not _equal(first, _train_in_process(trained, "other", seed=1))
+    for workers in (0, 1):  # the default is as many as there are cores
+        assert _equal(first, _train_in_process(trained, f"workers{workers}", num_workers=workers))
     # stopped after the first of the two epochs for which the learning rate is planned
     _train_in_process(trained, "resumed", **{"train#trainer#max_epochs": 1})
     assert _equal(first, _train_in_process(trained, "resumed", resume=True))
@@ -185,4 +187,4 @@ def test_from_the_bundle_folder_too(trained, tmp_path):
         cwd=ROOT / "bundles" / "cuas",
     )
     assert result.returncode == 0, result.stderr[-2000:]
-    assert len(os.listdir(tmp_path)) == 4
+    assert len(os.listdir(tmp_path)) == 4, os.listdir(tmp_path)

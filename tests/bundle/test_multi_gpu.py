@@ -76,7 +76,7 @@ def test_the_first_process_makes_the_phantom(trained):
 
 def test_weights_are_plain_and_calibrated(trained):
     folder, _ = trained
-    state = torch.load(folder / "out" / "model.pt", weights_only=True)
+    state = torch.load(folder / "out" / "model.pt", weights_only=True)["model"]
     assert not [key for key in state if key.startswith("module.")]
     assert torch.isfinite(state["calibration.thresholds"]).sum() >= 2
     assert torch.isfinite(state["standardize.landmarks"]).all()

@@ -34,7 +34,7 @@ TOY = {
         "channels": [8, 16],
         "layers": [1, 1],
     },
-    **{"latent_size": 8, "batch_size": 16, "epochs": 6, "learning_rate": 3e-3},
+    **{"latent_size": 8, "batch_size": 16, "epochs": 6, "learning_rate": 3e-3, "num_workers": 0, "landmarks": None},
     "train#dataset": {"_target_": "tests.toy.ToySlices", "n": 64},
     "validate#dataset": {"_target_": "tests.toy.ToySlices", "n": 16, "seed": 1},
 }

@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from monai.networks.nets import BasicUNet
-from monai.transforms import Randomizable
 from torch import nn
 from torch.nn import functional as F
 
-from ...utils import CUASError, RecordsArguments
+from ...utils import RecordsArguments
 from ..layers import DEFAULT_RATES, LandmarkStandardization, ScoreCalibration, SourceScale, mean_activation_map
 
 __all__ = ["AnomalyUNet"]
@@ -25,10 +24,10 @@ class AnomalyUNet(RecordsArguments, nn.Module):
     """
     MONAI's BasicUNet with two answers for each pixel: was it altered, and what was it before.
 
-    Input are slices in foreground-quantile coordinates; the network itself maps them to reference intensities. In
-    training it alters them (``anomaly``), so the data are the same normal slices as for :class:`AttentionVAE`, and so
-    are the modes: in evaluation mode ``forward`` gives the raw anomaly map (N, 1, H, W), in training mode the
-    dictionary of :meth:`forward_train`. The encoder's attention map is there for the same constraints
+    In evaluation mode ``forward`` takes slices in foreground-quantile coordinates, which the network itself maps to
+    reference intensities, and gives the raw anomaly map (N, 1, H, W). In training mode it takes altered slices on the
+    scale of these intensities (``RandSyntheticAnomalyd`` in the training's transforms) and gives the dictionary of
+    :meth:`forward_train`. The encoder's attention map is there for the same constraints
     (``AttentionEntropyLoss``). ``map_scale`` and ``intensity_scale`` turn the map and the intensity into healthy
     p-values for ``JoinedMapInferer``; ``fit_source_scales`` sets them.
 
@@ -47,10 +46,6 @@ class AnomalyUNet(RecordsArguments, nn.Module):
         attention_stage: encoder stage (0 to 4) whose mean activation is the attention map.
         map_kind: what the map is made of: "segmentation" (logit that a pixel was altered), "restoration" (absolute
             difference from the restored slice) or "both" (their sum, the difference times 10).
-        anomaly: alters a slice: (image, mask, donor) to (altered, label), a MONAI random transform such as
-            ``RandSyntheticAnomaly``; needed for training only.
-        variation: changes a slice in a healthy way before that: (image, mask) to image, such as
-            ``RandHealthyVariation``; None: none.
         cpu_bfloat16: on a CPU, train in bfloat16 as PyTorch's autocast does; faster on CPUs that compute in it.
         calibration_rates: healthy rates of the calibration.
 
@@ -58,8 +53,8 @@ class AnomalyUNet(RecordsArguments, nn.Module):
         ValueError: if an argument is not one of the above.
     """
 
-    # what training alone needs, and what the machine can
-    not_recorded = frozenset({"anomaly", "variation", "cpu_bfloat16"})
+    # what the machine can
+    not_recorded = frozenset({"cpu_bfloat16"})
 
     def __init__(
         self,
@@ -72,8 +67,6 @@ class AnomalyUNet(RecordsArguments, nn.Module):
         pixel_unshuffle: int = 1,
         attention_stage: int = 0,
         map_kind: str = "segmentation",
-        anomaly: Callable | None = None,
-        variation: Callable | None = None,
         cpu_bfloat16: bool = False,
         calibration_rates: Sequence[float] = DEFAULT_RATES,
     ) -> None:
@@ -95,7 +88,7 @@ class AnomalyUNet(RecordsArguments, nn.Module):
         self.pixel_unshuffle = pixel_unshuffle
         self.in_channels, self.place, self.mirror, self.windows = in_channels, place, mirror, list(windows)
         self.attention_stage, self.map_kind = attention_stage, map_kind
-        self.anomaly, self.variation, self.cpu_bfloat16 = anomaly, variation, cpu_bfloat16
+        self.cpu_bfloat16 = cpu_bfloat16
         self.standardize = LandmarkStandardization(in_channels)
         self.calibration = ScoreCalibration(calibration_rates)
         self.map_scale, self.intensity_scale = SourceScale(), SourceScale()
@@ -148,7 +141,8 @@ class AnomalyUNet(RecordsArguments, nn.Module):
     def forward(self, x: torch.Tensor):
         """
         Args:
-            x: slices in foreground-quantile coordinates, (N, C, H, W), background 0.
+            x: (N, C, H, W), background 0; in evaluation mode in foreground-quantile coordinates, in training mode
+                altered and standardised.
 
         Returns:
             The map (N, 1, H, W) in evaluation mode, the dictionary of :meth:`forward_train` in training mode.
@@ -167,48 +161,18 @@ class AnomalyUNet(RecordsArguments, nn.Module):
     @torch.jit.unused
     def forward_train(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """
-        Alter the slices and answer; in evaluation mode with the same anomalies at each call, for the validation loss.
+        Answer for slices that were altered, on the scale of the standardised intensity, where they were altered.
 
         Args:
-            x: healthy slices in foreground-quantile coordinates, (N, C, H, W).
+            x: altered slices, standardised, (N, C, H, W), background 0: what the training's transforms give.
 
         Returns:
-            "image" (healthy, standardised), "altered", "label" (N, 1, H, W), "logit" (N, 1, H, W), "restoration" and
-            "attention" (N, 1, H, W).
-
-        Raises:
-            CUASError: if the network was made without ``anomaly``.
+            "logit" (N, 1, H, W), "restoration" (N, C, H, W) and "attention" (N, 1, H, W).
         """
-        with torch.no_grad():
-            image, altered, label = self._altered(self.standardize(x), (x > 0).any(dim=1, keepdim=True))
         # on a GPU this is MONAI's trainer's to say
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.cpu_bfloat16 and altered.device.type == "cpu"):
-            logit, restoration, features = (part.float() for part in self._answers(altered))
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.cpu_bfloat16 and x.device.type == "cpu"):
+            logit, restoration, features = (part.float() for part in self._answers(x))
         attention = F.interpolate(
             mean_activation_map(features), size=x.shape[-2:], mode="bilinear", align_corners=False
         )
-        return {
-            "image": image,
-            "altered": altered,
-            "label": label,
-            "logit": logit,
-            "restoration": restoration,
-            "attention": attention,
-        }
-
-    @torch.jit.unused
-    def _altered(self, image: torch.Tensor, brain: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        if self.anomaly is None:
-            raise CUASError("The network needs the config's network_def#anomaly for training, and it has none.")
-        # PyTorch's state is the one that a resumed run restores, so the transforms' states are drawn from it
-        seed = int(torch.randint(2**31 - 1, (1,))) if self.training else 0
-        for number, transform in enumerate((self.anomaly, self.variation)):
-            if isinstance(transform, Randomizable):
-                transform.set_random_state(seed=(seed + number) % (2**32))
-        healthy, inside = image.cpu(), brain.cpu()
-        if self.training and self.variation is not None:
-            healthy = torch.stack([self.variation(s, m) for s, m in zip(healthy, inside)])
-        # the neighbour in the batch, which is another slice of another subject as a rule
-        pairs = [self.anomaly(s, m, d) for s, m, d in zip(healthy, inside, healthy.roll(1, dims=0))]
-        altered, label = (torch.stack(list(parts)) for parts in zip(*pairs))
-        return healthy.to(image), altered.to(image), label.to(image)
+        return {"logit": logit, "restoration": restoration, "attention": attention}
