@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from . import __version__, commands
 from .utils import user_message
 
-__all__ = ["build_parser", "main"]
+__all__ = ["build_parser", "console", "main"]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     A module there offers ``add_parser(subparsers)``, which sets ``run`` (a function of the parsed arguments that
     returns None or an exit code) as a default of its parser.
     """
-    parser = argparse.ArgumentParser(prog="python -m monai_cuas", description="Find brain lesions from normal scans.")
+    parser = argparse.ArgumentParser(prog="monai_cuas", description="Find brain lesions with a model of normal scans.")
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in sorted(module.name for module in pkgutil.iter_modules(commands.__path__)):
@@ -48,3 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(message, file=sys.stderr)
         return 1
+
+
+def console() -> None:
+    """Entry point of the command ``monai_cuas``."""
+    sys.exit(main())

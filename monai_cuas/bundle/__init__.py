@@ -4,17 +4,24 @@
 from __future__ import annotations
 
 from ..utils import require_writable
-from .overrides import check_overrides, unknown_ids, with_bases
-from .setup import find_bundle_root, install_excepthook, setup
-from .workflow import finish_training, make_workflow, run_config
+from .overrides import check_overrides, parse_overrides, refuse_unknown, unknown_ids, with_bases
+from .setup import find_bundle_root, find_work_dir, install_excepthook, packaged_bundle, setup
+from .workflow import DEFAULT_METHOD, finish_training, make_workflow, method_overlays, run_bundle, run_config
 
 __all__ = [
+    "DEFAULT_METHOD",
     "check_overrides",
     "find_bundle_root",
+    "find_work_dir",
     "finish_training",
     "install_excepthook",
     "make_workflow",
+    "method_overlays",
+    "packaged_bundle",
+    "parse_overrides",
+    "refuse_unknown",
     "require_writable",
+    "run_bundle",
     "run_config",
     "setup",
     "unknown_ids",

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import monai.bundle
@@ -21,7 +21,7 @@ from monai.bundle import ConfigParser
 from ..recipe import contradiction, read_recipe
 from ..utils import CUASError
 
-__all__ = ["check_overrides", "missing_base", "unknown_ids", "with_bases"]
+__all__ = ["check_overrides", "missing_base", "parse_overrides", "refuse_unknown", "unknown_ids", "with_bases"]
 
 _PYTHON_WORDS = {"false": "False", "null": "None"}
 _RUN_ARGUMENTS = frozenset(inspect.signature(monai.bundle.run).parameters)
@@ -150,10 +150,25 @@ def check_overrides(argv: Sequence[str] | None = None, ckpt_path: str | os.PathL
         pairs = {**ConfigParser.load_config_file(pairs["args_file"]), **pairs}
     files = pairs.get("config_file", [])
     files = _as_files(files) if isinstance(files, str) else list(files)
+    refuse_unknown(files, {key: v for key, v in pairs.items() if key not in _RUN_ARGUMENTS}, ckpt_path)
+
+
+def refuse_unknown(files: Sequence[str], pairs: Mapping[str, Any], ckpt_path: str | os.PathLike | None = None) -> None:
+    """
+    Refuse overrides that would do nothing or contradict the recipe.
+
+    Args:
+        files: the configs, base first.
+        pairs: overrides by id; text is read as Python's values where it can be.
+        ckpt_path: the weights file whose recipe holds for this run; None: none yet.
+
+    Raises:
+        CUASError: see :func:`check_overrides`.
+    """
     lacking = missing_base(files)
     if lacking is not None:
         raise CUASError(f"{lacking[0]} builds on {lacking[1]}; name that file before it in --config_file.")
-    unknown = unknown_ids(files, [key for key in pairs if key not in _RUN_ARGUMENTS]) if files else {}
+    unknown = unknown_ids(files, list(pairs)) if files else {}
     if ckpt_path is not None and files:
         # what inference may say is what its own config has; an overlay beside it may be meant for the training
         own = ConfigParser.load_config_file(files[0])
@@ -167,3 +182,30 @@ def check_overrides(argv: Sequence[str] | None = None, ckpt_path: str | os.PathL
             f"The config has no id {', '.join(hints)}, so this override would do nothing; "
             f"the ids are the top-level keys of {', '.join(files)}."
         )
+
+
+def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
+    """
+    Read ``--key value`` and ``--key=value`` pairs.
+
+    Raises:
+        CUASError: for anything else.
+    """
+    pairs: dict[str, Any] = {}
+    rest = list(arguments)
+    while rest:
+        key, separator, value = rest.pop(0).partition("=")
+        if not key.startswith("--") or len(key) < 3 or not (separator or rest):
+            raise CUASError(f"The argument '{key}' cannot be read; overrides are pairs such as --epochs 2.")
+        pairs[key[2:]] = _literal(value if separator else rest.pop(0))
+    return pairs
+
+
+def _literal(text: str) -> Any:
+    """A number, list, true, false or null where it reads as one; the text itself otherwise."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError):
+            continue
+    return text

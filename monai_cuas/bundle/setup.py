@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib import resources
 from types import TracebackType
 
 from monai.utils import set_determinism
 
-from ..utils import CUASError, require_writable, user_message
+from ..utils import require_writable, user_message
 from .overrides import check_overrides
 
-__all__ = ["find_bundle_root", "install_excepthook", "setup"]
+__all__ = ["find_bundle_root", "find_work_dir", "install_excepthook", "packaged_bundle", "setup"]
 
 
 def install_excepthook() -> None:
@@ -31,6 +32,11 @@ def install_excepthook() -> None:
     sys.excepthook = show
 
 
+def packaged_bundle() -> str:
+    """Folder of the bundle that is installed with the package; nothing is written there."""
+    return str(resources.files("monai_cuas") / "_bundle")
+
+
 def find_bundle_root(places: Sequence[str] = (".", "bundles/cuas")) -> str:
     """
     Find the bundle from the working directory, as a config does not know its own path.
@@ -38,17 +44,17 @@ def find_bundle_root(places: Sequence[str] = (".", "bundles/cuas")) -> str:
     Args:
         places: folders to look in, relative to the working directory: the bundle itself, then the repository's root.
 
-    Raises:
-        CUASError: if none of them holds ``configs/metadata.json``.
+    Returns:
+        The first of them that holds ``configs/metadata.json``, or else the bundle that the package carries.
     """
     install_excepthook()
-    for place in places:
-        if os.path.isfile(os.path.join(place, "configs", "metadata.json")):
-            return place
-    raise CUASError(
-        f"There is no bundle in {os.getcwd()}; run this from the repository's root or from the bundle's folder, "
-        "or add --bundle_root PATH."
-    )
+    found = (place for place in places if os.path.isfile(os.path.join(place, "configs", "metadata.json")))
+    return next(found, packaged_bundle())
+
+
+def find_work_dir(bundle_root: str) -> str:
+    """Folder for what runs write by default: the bundle's own, or the working directory for the package's bundle."""
+    return "." if os.fspath(bundle_root) == packaged_bundle() else os.fspath(bundle_root)
 
 
 def setup(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
@@ -15,8 +16,23 @@ import torch.distributed as dist
 from monai.bundle import ConfigWorkflow
 
 from ..data.datalist import load_datalist
+from ..recipe import read_recipe
+from ..utils import CUASError
+from .overrides import parse_overrides, refuse_unknown, with_bases
+from .setup import find_bundle_root
 
-__all__ = ["finish_training", "make_workflow", "run_config", "scan_inputs"]
+__all__ = [
+    "DEFAULT_METHOD",
+    "finish_training",
+    "make_workflow",
+    "method_overlays",
+    "run_bundle",
+    "run_config",
+    "scan_inputs",
+]
+
+DEFAULT_METHOD = "synthetic_anomaly"
+"""Name of the method that train.json itself is; it needs no overlay."""
 
 
 def make_workflow(
@@ -65,6 +81,53 @@ def run_config(
     workflow.initialize()
     workflow.run()
     workflow.finalize()
+
+
+def method_overlays(name: str) -> list[str]:
+    """
+    Files of a method below ``configs/``, the base first; none for the method that train.json itself is.
+
+    Raises:
+        CUASError: if there is no such method.
+    """
+    folder = os.path.join(find_bundle_root(), "configs")
+    found = {
+        path.stem: str(path) for path in sorted(Path(folder, "methods").rglob("*.json")) if path.parent.name != "base"
+    }
+    if name == DEFAULT_METHOD:
+        return []
+    if name not in found:
+        raise CUASError(f"There is no method '{name}'; the bundle has {', '.join([DEFAULT_METHOD, *found])}.")
+    return [os.path.relpath(file, folder) for file in with_bases(found[name])]
+
+
+def run_bundle(
+    files: Sequence[str],
+    settings: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    ckpt_path: str | None = None,
+    workflow_type: str = "infer",
+) -> None:
+    """
+    Run configs of the bundle for a command.
+
+    Args:
+        files: file names below ``configs/``, the base first.
+        settings: ids to override, from the command's own arguments.
+        overrides: further arguments as ``--id value``, which are checked.
+        ckpt_path: weights file; None: the shipped one, for what uses weights.
+        workflow_type: MONAI's name of the set of properties, "train" or "infer".
+
+    Raises:
+        CUASError: if an override would do nothing or contradicts the recipe, or what the run itself raises.
+    """
+    root = find_bundle_root()
+    weights = None if workflow_type == "train" else ckpt_path or os.path.join(root, "models", "model.pt")
+    pairs = parse_overrides(overrides)
+    refuse_unknown([os.path.join(root, "configs", name) for name in files], pairs, weights)
+    chosen = {} if weights is None else {"ckpt_path": weights}
+    known = {} if weights is None else read_recipe(weights).settings
+    run_config(root, files, {**settings, **chosen, **{k: v for k, v in pairs.items() if k not in known}}, workflow_type)
 
 
 def scan_inputs(entries: Sequence[Mapping[str, Any]]) -> list[Any]:

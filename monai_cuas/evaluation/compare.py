@@ -26,7 +26,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 from monai.inferers import Inferer
 
-from ..bundle import make_workflow, unknown_ids, with_bases
+from ..bundle import DEFAULT_METHOD, make_workflow, unknown_ids, with_bases
 from ..utils import CUASError, replacing, user_message
 from ..utils.resources import Usage
 from .evaluate import evaluate
@@ -38,9 +38,6 @@ logger = logging.getLogger(__name__)
 # set by the comparison itself, for each run
 _RESERVED = frozenset({"seed", "output_dir", "resume", "after_training", "dataset_dir", "bundle_root"})
 _RECORD = "comparison_run.json"
-
-DEFAULT = "synthetic_anomaly"
-"""Name of the method that train.json itself is; it needs no overlay."""
 
 
 class TimedInferer(Inferer):
@@ -136,7 +133,7 @@ class Comparison:
         self.folder, self.retrain = Path(output_dir).resolve(), retrain
         self._inference_files = [str(self.configs / f"{name}.json") for name in ("inference", "evaluate", "calibrate")]
         overlays: dict[str, str] = {}
-        bundled = [DEFAULT, *sorted(path.stem for path in (self.configs / "methods").glob("*.json"))]
+        bundled = [DEFAULT_METHOD, *sorted(path.stem for path in (self.configs / "methods").glob("*.json"))]
         for name in (n for method in methods for n in (bundled if method == "all" else [method])):
             file = self._overlay(name)
             if overlays.setdefault(Path(name).stem, file) != file:
@@ -157,13 +154,13 @@ class Comparison:
     def _overlay(self, name: str) -> str:
         found = sorted((self.configs / "methods").rglob("*.json"))
         known = {path.stem: str(path) for path in found if path.parent.name != "base"}
-        if name == DEFAULT:
+        if name == DEFAULT_METHOD:
             return ""
         file = name if os.path.isfile(name) else known.get(name)
         if file is None:
             raise CUASError(
-                f"There is no method '{name}'; the bundle has {', '.join([DEFAULT, *known])}, or give the path of an "
-                "overlay."
+                f"There is no method '{name}'; the bundle has {', '.join([DEFAULT_METHOD, *known])}, or give the path "
+                "of an overlay."
             )
         return os.path.abspath(file)
 

@@ -7,31 +7,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
+from ..bundle import packaged_bundle
 from ..utils import CUASError
 
-__all__ = ["find_bundle", "write_app"]
+__all__ = ["write_app"]
 
 _MAIN = '''"""The app of monai_cuas; its code is in the installed package."""
 
 from monai_cuas.label.app import CUASApp  # noqa: F401
 '''
-
-
-def find_bundle() -> Path:
-    """
-    The bundle of this checkout, or the one that was installed with the package.
-
-    Raises:
-        CUASError: if there is neither.
-    """
-    places = (Path(__file__).parents[2] / "bundles" / "cuas", Path(sys.prefix) / "share" / "monai_cuas" / "cuas")
-    for place in places:
-        if (place / "configs" / "inference.json").is_file():
-            return place
-    raise CUASError("The bundle was not installed with the package; name its folder with --bundle.")
 
 
 def write_app(output: str | os.PathLike, bundle: str | os.PathLike | None = None) -> Path:
@@ -48,7 +34,7 @@ def write_app(output: str | os.PathLike, bundle: str | os.PathLike | None = None
     Raises:
         CUASError: if the folder holds something, or the bundle has no weights.
     """
-    folder, source = Path(output), Path(bundle) if bundle is not None else find_bundle()
+    folder, source = Path(output), Path(bundle) if bundle is not None else Path(packaged_bundle())
     if folder.exists() and any(folder.iterdir()):
         raise CUASError(f"{folder}: this folder is not empty; choose another --output.")
     for needed in ("configs/inference.json", "configs/train.json", "configs/calibrate.json", "models/model.pt"):

@@ -14,13 +14,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser
 from monai.inferers import SliceInferer
 
 from monai_cuas.inferers import CalibratedInferer
 from monai_cuas.networks.nets import AnomalyUNet
 from monai_cuas.recipe import read_model
-from monai_cuas.utils import user_message
 
 from .conftest import BUNDLE, CONFIGS, ROOT, TINY, run_module
 
@@ -127,12 +126,16 @@ def test_load_from_elsewhere(bundle_copy, tmp_path, monkeypatch, workflow_type):
     assert loaded.calibration.is_calibrated
 
 
-def test_training_elsewhere_asks_for_the_bundle_root(tmp_path, monkeypatch):
+def test_training_elsewhere_takes_the_packages_bundle_and_writes_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    workflow = ConfigWorkflow(str(CONFIGS / "train.json"), workflow_type="train", logging_file=False)
-    with pytest.raises(RuntimeError) as error:
-        workflow.initialize()
-    assert "add --bundle_root PATH" in user_message(error.value)
+    parser = ConfigParser()
+    parser.read_config(str(CONFIGS / "train.json"))
+    assert Path(parser.get_parsed_content("bundle_root")).resolve() == BUNDLE
+    assert parser.get_parsed_content("output_dir") == "./runs/synthetic_anomaly"
+    monkeypatch.chdir(ROOT)
+    parser = ConfigParser()
+    parser.read_config(str(CONFIGS / "train.json"))
+    assert parser.get_parsed_content("output_dir") == "bundles/cuas/runs/synthetic_anomaly"
 
 
 @pytest.mark.parametrize("place", ["repository", "bundle", "elsewhere"])

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from monai_cuas.bundle import DEFAULT_METHOD, parse_overrides
 from monai_cuas.cli import main
-from monai_cuas.commands.compare import parse_overrides
-from monai_cuas.evaluation.compare import DEFAULT, Comparison, _remaining
+from monai_cuas.evaluation.compare import Comparison, _remaining
 from monai_cuas.evaluation.report import gather, mean_and_std, write_report
 from monai_cuas.phantom import make_phantom_cohort
 from monai_cuas.utils import CUASError
@@ -189,7 +189,7 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path, changes, words):
 
 
 def test_all_methods_and_two_of_one_name(tmp_path):
-    known = [DEFAULT, *sorted(path.stem for path in (Path(CONFIG).parent / "methods").glob("*.json"))]
+    known = [DEFAULT_METHOD, *sorted(path.stem for path in (Path(CONFIG).parent / "methods").glob("*.json"))]
     everything = Comparison([CONFIG], ["all", "vae"], [0, 1], tmp_path, "x")
     assert [run.method for run in everything.runs] == known * 2
     assert {run.seed for run in everything.runs[: len(known)]} == {0}

@@ -1,0 +1,47 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""``monai_cuas infer``: map and mask of new scans; a front of the bundle's inference.json."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+__all__ = ["add_parser"]
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "infer",
+        allow_abbrev=False,
+        help="find lesions in new scans",
+        description="Write map, mask and picture of each scan and a row in results.csv, in the scan's own grid.",
+        epilog="Other arguments override ids of the bundle's inference.json: --guarantee true, --device cpu.",
+    )
+    parser.add_argument("scans", nargs="+", metavar="SCAN", help="brain-only scan, folder of scans, or DICOM folder")
+    parser.add_argument("--output_dir", required=True, help="folder for the results")
+    parser.add_argument("--model", metavar="MODEL.pt", help="weights that training wrote (default: the shipped ones)")
+    parser.add_argument("--rate", type=float, default=0.01, help="share of healthy voxels that may be found (0.01)")
+    parser.add_argument(
+        "--brain_extraction", choices=["none", "given", "hd-bet", "head-ct"], help="for scans with skull"
+    )
+    parser.add_argument("--min_component_ml", type=float, default=0.0, help="leave out smaller findings")
+    parser.add_argument("--dicom_seg", action="store_true", help="also write a DICOM SEG for each DICOM series")
+    parser.set_defaults(run=_run, overrides=[])
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from ..bundle import run_bundle
+
+    given = [os.path.abspath(scan) if os.path.exists(scan) else scan for scan in arguments.scans]
+    settings = {
+        "input": given[0] if len(given) == 1 else given,
+        "output_dir": arguments.output_dir,
+        "rate": arguments.rate,
+        "min_component_ml": arguments.min_component_ml,
+        **({"brain_extraction": arguments.brain_extraction} if arguments.brain_extraction else {}),
+    }
+    files = ["inference.json", *(["dicom_seg.json"] if arguments.dicom_seg else [])]
+    run_bundle(files, settings, arguments.overrides, arguments.model)

@@ -1,0 +1,108 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The commands are fronts of the bundle's configs: what they do is done by those, and errors are one sentence."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from monai_cuas import __version__, load_model
+from monai_cuas.cli import main
+
+from ..bundle.conftest import BUNDLE, write_untrained
+
+SHIPPED = BUNDLE / "models" / "model.pt"
+
+
+@pytest.fixture
+def scan(tmp_path) -> Path:
+    x = np.stack(np.meshgrid(*[np.arange(40)] * 3, indexing="ij")) - 19.5
+    brain = (x**2).sum(axis=0) < 16**2
+    image = np.where(brain, 100 + np.random.default_rng(0).normal(0, 8, brain.shape), 0)
+    image[22:27, 22:27, 18:24] = 200
+    path = tmp_path / "scan.nii.gz"
+    nib.save(nib.Nifti1Image(image.astype(np.float32), np.diag([4.0, 4.0, 4.0, 1.0])), path)
+    return path
+
+
+def test_infer_elsewhere_equals_python(scan, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["infer", "scan.nii.gz", "--output_dir", "out", "--rate", "0.02", "--device", "cpu"]) == 0
+    with open("out/results.csv", newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    finding = load_model(SHIPPED, "cpu").find(scan, 0.02)
+    assert float(row["lesion_volume_ml"]) == finding.volume_ml > 0
+    assert float(row["scan_score"]) == finding.score
+    assert (finding.p_value, finding.components) == (float(row["scan_p_value"]), int(row["components"]))
+    assert finding.map.shape == finding.mask.shape == (40, 40, 40)
+    finding.save(tmp_path / "saved", "scan")
+    for kind in ("mask", "anomaly"):
+        ours, theirs = (tmp_path / folder / f"scan_{kind}.nii.gz" for folder in ("saved", "out"))
+        np.testing.assert_array_equal(nib.load(ours).get_fdata(), nib.load(theirs).get_fdata())
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--window", "[0,50]"], "window is [0, 50] here, but the model was made with None"),
+        (["--margin_mm", "12"], "margin_mm is 12 here, but the model was made with 4.0"),
+        (["--resize", "false"], "resize is False here, but the model was made with True"),
+        (["--bias_correction", "true"], "bias_correction is True here, but the model was made with False"),
+        (["--image_size", "40"], "image_size is 40 here, but the model was made with 96"),
+        (["--intensity_weight", "0"], "intensity_weight is 0 here, but the model was made with 1.0"),
+        (["--rat", "0.1"], "did you mean 'rate'?"),
+        (["--model", "none.pt"], "no such weights file"),
+        (["--threshold", "2"], "The config has no id 'threshold'"),
+    ],
+)
+def test_what_changed_masks_in_silence_is_refused(scan, tmp_path, capsys, more, words):
+    assert main(["infer", str(scan), "--output_dir", str(tmp_path / "out"), *more]) == 1
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out" / "results.csv").exists()
+
+
+def test_what_the_recipe_says_may_be_said_again(scan, tmp_path):
+    same = ["--window", "null", "--margin_mm", "4", "--image_size", "96"]
+    assert main(["infer", str(scan), "--output_dir", str(tmp_path / "out"), "--device", "cpu", *same]) == 0
+
+
+def test_a_method_is_used_by_its_weights_alone(scan, tmp_path):
+    weights = write_untrained(tmp_path / "model.pt", "amcons", image_size=48, channels=[4, 8], layers=[1, 1])
+    arguments = ["--model", str(weights), "--output_dir", str(tmp_path / "out"), "--device", "cpu", "--rate", "0.1"]
+    assert main(["infer", str(scan), *arguments]) == 0
+    assert load_model(weights).method == "AMCons"
+
+
+def test_a_copy_of_the_bundle_is_a_bundle(tmp_path, capsys):
+    assert main(["bundle", "--copy", str(tmp_path / "cuas")]) == 0
+    names = {str(p.relative_to(tmp_path / "cuas")) for p in (tmp_path / "cuas").rglob("*") if p.is_file()}
+    assert {"configs/train.json", "configs/methods/amcons.json", "configs/logging.conf", "models/model.pt"} <= names
+    assert main(["bundle", "--copy", str(tmp_path / "cuas")]) == 1
+    assert "not empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["infer", "train", "calibrate", "evaluate", "compare", "bundle", "label-app"])
+def test_help_is_for_people(command, capsys):
+    with pytest.raises(SystemExit) as done:
+        main([command, "--help"])
+    assert done.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: monai_cuas {command}")
+    assert len(text) < 3500
+
+
+def test_an_unknown_method_is_said(capsys):
+    assert main(["train", "--method", "amcon"]) == 1
+    assert "no method 'amcon'" in capsys.readouterr().err
+
+
+def test_one_version():
+    assert json.loads((BUNDLE / "configs" / "metadata.json").read_text())["version"] == __version__
+    assert load_model(SHIPPED).recipe.version == __version__
