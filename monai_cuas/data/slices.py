@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from monai.utils import ensure_tuple
 from ..transforms import BRAIN_MASK_FILE, AnomalyPreprocessing
 from ..utils import CUASError, user_message
 from ..utils.progress import track
+from .seeded import SeededTransform
 
 __all__ = ["SliceDataset"]
 
@@ -135,7 +136,8 @@ class SliceDataset(Dataset):
     arguments of the transform and path, size and time of change of each file: neither a changed config nor a file
     that is written anew gives stale slices. Scans that cannot be used are left out and listed in ``failed``.
 
-    Items: {"image": (C, S, S) float32 quantile coordinates, "brain_mask": (1, S, S) uint8, "subject": str}.
+    Items: {"image": (C, S, S) float32 quantile coordinates, "brain_mask": (1, S, S) uint8, "subject": str}, or what
+    ``augmentation`` makes of them; its draws depend on seed, epoch and slice alone (:class:`SeededTransform`).
 
     Args:
         data: datalist; "image" is a path or a list of paths; "image_channels", "label" and "subject" are optional.
@@ -146,6 +148,9 @@ class SliceDataset(Dataset):
         image_key: key of the image.
         label_key: key of the label; slices that it touches are left out.
         progress: show a progress bar.
+        augmentation: random transform of each item; None: none.
+        seed: of its draws.
+        donor_key: key under which it finds the image of another slice, drawn at random; None: none.
 
     Raises:
         CUASError: if no slice is left.
@@ -162,6 +167,9 @@ class SliceDataset(Dataset):
         image_key: str = "image",
         label_key: str = "label",
         progress: bool = True,
+        augmentation: Callable | None = None,
+        seed: int = 0,
+        donor_key: str | None = None,
     ) -> None:
         if not 0 <= min_brain_fraction <= 1:
             raise ValueError(f"min_brain_fraction must be between 0 and 1, got {min_brain_fraction}.")
@@ -181,6 +189,7 @@ class SliceDataset(Dataset):
         if not self.index:
             why = f"; the first: {self.failed[0][1]}" if self.failed else ""
             raise CUASError(f"no training slice is left of {len(self.data)} scans{why}")
+        self._draws = SeededTransform(augmentation, seed, donor_key)
 
     def _open_caches(self, cache_dir: Path, label_key: str) -> None:
         items = []
@@ -247,7 +256,15 @@ class SliceDataset(Dataset):
     def __len__(self) -> int:
         return len(self.index)
 
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the epoch, for other draws of the augmentation in each."""
+        self._draws.epoch = epoch
+
     def _transform(self, index: int) -> dict[str, Any]:
+        return self._draws(index, self.plain, len(self.index))
+
+    def plain(self, index: int) -> dict[str, Any]:
+        """Return a slice without augmentation."""
         scan, z = self.index[index]
         item = _cached(self._slices, {"key": f"{self._keys[scan]}-{z}", "scan": scan, "slice": z})
         self._slicer.forget()

@@ -25,7 +25,7 @@ class EpochSeedHandler:
     Args:
         seed: seed of the whole run.
         rank: rank of this process in distributed training; each draws its own latent samples.
-        data: a ``SeededDataset``, whose draws depend on the epoch; None: there is none.
+        data: a data set whose draws depend on the epoch (``set_epoch``), if it has such draws.
     """
 
     def __init__(self, seed: int, rank: int = 0, data: Any = None) -> None:
@@ -41,6 +41,6 @@ class EpochSeedHandler:
         random.seed(value)
         np.random.seed(value)
         torch.manual_seed(value)
-        if self.data is not None:
+        if hasattr(self.data, "set_epoch"):
             # not the rank: a sample is the same whichever process has it
             self.data.set_epoch(engine.state.epoch)

@@ -38,12 +38,22 @@ TOY = {
     "train#dataset": {"_target_": "tests.toy.ToySlices", "n": 64},
     "validate#dataset": {"_target_": "tests.toy.ToySlices", "n": 16, "seed": 1},
 }
+
+
+def _altered(which: str, **toy: int) -> dict[str, Any]:
+    data = {"_target_": "tests.toy.ToySlices", **toy}
+    chain = {"transform": f"@{which}#augmentation", "donor_key": "donor"}
+    return {"_target_": "monai_cuas.data.seeded.SeededDataset", "data": data, **chain}
+
+
 # a generator that starts from nothing needs more steps than an autoencoder; twice as many reach an AUROC of 0.99
 OWN = {
     "f_ano_gan": {"gan_epochs": 60, "epochs": 20, "critic_steps": 2, "learning_rate": 5e-3},
     # the network's map alone: no intensity beside it, no smoothing over slices that have nothing to do with each other,
     # no fit on scans, which the toy set lacks
     "synthetic_anomaly": {
+        "train#dataset": _altered("train", n=64),
+        "validate#dataset": _altered("validate", n=16, seed=1),
         "pixel_unshuffle": 1,
         "intensity_weight": 0.0,
         "smoothing": 0.0,

@@ -12,12 +12,23 @@ from monai_cuas.handlers import BestWeightsSaver, EpochSeedHandler, StopOnNan, T
 from monai_cuas.utils import CUASError
 
 
+class _Noisy:
+    """Data whose draws depend on the epoch."""
+
+    def __init__(self) -> None:
+        self.noise = RandGaussianNoise(prob=1.0)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.noise.set_random_state(seed=epoch)
+
+
 def _train(folder, epochs: int, resume: bool = False, die_in: int | None = None) -> torch.Tensor:
     """A toy run whose steps depend on random numbers, on the optimiser's state and on the order of epochs."""
     torch.manual_seed(3)
     net = torch.nn.Linear(2, 1)
     optimizer = torch.optim.Adam(net.parameters(), 0.1)
-    noise = RandGaussianNoise(prob=1.0)
+    data = _Noisy()
+    noise = data.noise
 
     def step(engine: Engine, batch: torch.Tensor) -> dict:
         if engine.state.epoch == die_in:
@@ -30,7 +41,7 @@ def _train(folder, epochs: int, resume: bool = False, die_in: int | None = None)
 
     trainer = Engine(step)
     best = BestWeightsSaver(str(folder / "best.pt"), net)
-    EpochSeedHandler(seed=5, transform=noise).attach(trainer)
+    EpochSeedHandler(seed=5, data=data).attach(trainer)
     objects = {"network": net, "optimizer": optimizer, "best": best}
     TrainingCheckpoint(str(folder), objects, resume=resume).attach(trainer)
     trainer.run([torch.ones(4, 2)] * 3, max_epochs=epochs)
