@@ -25,6 +25,7 @@ from monailabel.utils.sessions import Sessions
 from .. import __version__
 from .datastore import CheckedDatastore
 from .infer import LABELS, AnomalyInferTask
+from .lifeline import end_with_the_server, is_server
 from .model import ServedModel
 from .reading import MostAnomalousFirst, ScanScoring, keep_score
 from .requests import InferOptions, check_id, check_tag, refuse, suffix_of
@@ -79,6 +80,7 @@ class CUASApp(MONAILabelApp):
         # Below this MONAI Label logs names of files and, for DICOM, patients; and all that its processes print.
         for name in ("monailabel", "dicomweb_client", "task_train", "task_scoring", "task_batch_infer"):
             logging.getLogger(name).setLevel(logging.ERROR)
+        end_with_the_server()
         self.model = ServedModel(Path(app_dir, "model", MODEL))
         super().__init__(
             app_dir=app_dir,
@@ -119,6 +121,12 @@ class CUASApp(MONAILabelApp):
             return None
         return CheckedSessions(settings.MONAI_LABEL_SESSION_PATH, settings.MONAI_LABEL_SESSION_EXPIRY)
 
+    def server_mode(self, mode: bool) -> None:
+        """MONAI Label tells here that this process serves; those that it starts must end with it."""
+        super().server_mode(mode)
+        if mode:
+            is_server()
+
     def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
         """
         Run the model on an image of the datastore, or on an :class:`Upload`.
@@ -134,6 +142,8 @@ class CUASApp(MONAILabelApp):
         image = request.get("image")
         saving = bool(request.get("save_label"))
         tag = check_tag(str(request.get("label_tag", DefaultLabelTag.ORIGINAL.value)))
+        if tag == DefaultLabelTag.FINAL.value:
+            raise refuse(400, "A model's mask is not saved as 'final', which is for a reader's label alone.")
         if isinstance(image, Upload):
             saving = False
             request["image_name"] = "The uploaded scan"
@@ -150,7 +160,8 @@ class CUASApp(MONAILabelApp):
             keep_score(datastore, str(image), {"score": params["scan_score"], "weights": params["weights"]})
         if saving and file is not None:
             kept = {key: value for key, value in params.items() if key != "anomaly_file"}
-            label = datastore.save_label(str(image), file, tag, {"model": request["model"], "params": kept})
+            said = {"model": request["model"], "params": kept, "user": str(request.get("user", "")), "by": "model"}
+            label = datastore.save_label(str(image), file, tag, said)
         return {"label": label, "tag": tag, "file": file, "params": params}
 
     def batch_infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from monailabel.endpoints import (
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException, MONAILabelException
 from monailabel.interfaces.utils.app import app_instance
+from monailabel.utils.async_tasks.task import AsyncTask
 from monailabel.utils.others.generic import get_mime_type
 from requests_toolbelt import MultipartEncoder
 from starlette.background import BackgroundTask
@@ -44,6 +45,7 @@ from starlette.background import BackgroundTask
 from ..utils import CUASError, user_message
 from . import auth, viewer
 from .app import Upload
+from .parameters import checked
 from .requests import check_id, check_size, check_tag, parse_params, refuse, sentence, suffix_of
 
 __all__ = ["MAX_UPLOAD_VARIABLE", "app", "create_app"]
@@ -57,10 +59,9 @@ MAX_UPLOAD_VARIABLE = "MONAI_CUAS_MAX_UPLOAD_MB"
 _KEPT = {
     info: {("/info/", "GET")},
     model: {("/model/info/{model}", "GET")},
-    batch_infer: None,
-    train: None,
-    activelearning: None,
-    scoring: None,
+    batch_infer: {("/batch/infer", "GET"), ("/batch/infer", "DELETE")},
+    train: {("/train/", "GET"), ("/train/", "DELETE")},
+    scoring: {("/scoring/", "GET"), ("/scoring/", "DELETE")},
     datastore: {
         *(("/datastore/", "GET"), ("/datastore/image", "HEAD"), ("/datastore/image", "GET")),
         *(("/datastore/image/info", "GET"), ("/datastore/image", "DELETE"), ("/datastore/dataset", "GET")),
@@ -74,6 +75,9 @@ _KEPT = {
 router = APIRouter()
 Reader = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))]
 Annotator = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))]
+Admin = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))]
+# role names, as a token has them, of those who may save a label
+_SAVES = (settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR, settings.MONAI_LABEL_AUTH_ROLE_ADMIN)
 
 
 class Output(str, Enum):
@@ -126,12 +130,13 @@ def infer(
     output: Output | None = None,
 ) -> Any:
     """Mask of one scan, by its id, of a session, or uploaded; see docs/hospital.md."""
-    # Params may not replace what was checked.
-    options = {k: v for k, v in parse_params(params).items() if k not in ("model", "image", "folder", "session")}
+    options = checked("infer", parse_params(params))
+    if options.get("save_label"):
+        _require_saver(user)
     app = app_instance()
     folder = tempfile.mkdtemp(prefix="cuas-")
     try:
-        request = {**options, "model": model, "image": image, "folder": Upload(folder)}
+        request = {**options, "model": model, "image": image, "folder": Upload(folder), "user": user.username}
         if file is not None:
             request["image"] = _store(file, folder, "scan")
         elif session_id:
@@ -148,6 +153,74 @@ def infer(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _require_saver(user: User) -> None:
+    """
+    Raises:
+        HTTPException: 403 if the user may read only: a saved label counts for those who come after.
+    """
+    if settings.MONAI_LABEL_AUTH_ENABLE and not set(user.roles) & set(_SAVES):
+        raise refuse(403, "Saving a label needs the role of an annotator.")
+
+
+@router.post("/batch/infer/{model}")
+def batch(
+    user: Admin, model: str, images: str = "all", params: dict[str, Any] | None = None, run_sync: bool = False
+) -> Any:
+    """Mask every scan of the datastore, in a process of its own."""
+    request = checked("batch", {"images": images, **(params or {})})
+    return _begin("batch_infer", _known_model(model), {**request, "user": user.username}, run_sync)
+
+
+@router.post("/train/", include_in_schema=False)
+@router.post("/train/{model}")
+def begin_training(user: Admin, model: str = "", params: dict[str, Any] | None = None, run_sync: bool = False) -> Any:
+    """Train on the scans that readers marked as normal, in a process of its own."""
+    app = app_instance()
+    name = _known_model(model or next(iter(app._trainers)))
+    return _begin("train", name, checked("train", (params or {}).get(name, params)), run_sync)
+
+
+@router.post("/scoring/", include_in_schema=False)
+@router.post("/scoring/{method}")
+def begin_scoring(
+    user: Annotator, method: str = "", params: dict[str, Any] | None = None, run_sync: bool = False
+) -> Any:
+    """Score every scan of the datastore, in a process of its own."""
+    known = app_instance()._scoring_methods
+    name = method or next(iter(known))
+    if name not in known:
+        raise refuse(404, f"There is no such scoring method; there is {', '.join(known)}.")
+    return _begin("scoring", None, {**checked("scoring", params), "method": name}, run_sync)
+
+
+@router.post("/activelearning/{strategy}")
+def next_scan(user: Reader, strategy: str, params: dict[str, Any] | None = None) -> Any:
+    """The scan to read next."""
+    return activelearning.sample(strategy, checked("next", params), user.username)
+
+
+def _known_model(model: str) -> str:
+    known = app_instance()._infers
+    if model not in known:
+        raise refuse(404, f"There is no such model; there is {', '.join(known)}.")
+    return model
+
+
+def _begin(method: str, model: str | None, request: dict[str, Any], run_sync: bool) -> Any:
+    """
+    Start a task of MONAI Label's in a process of its own, or run it here and wait. ``params`` stays empty: it would be
+    laid over the request.
+
+    Raises:
+        HTTPException: 429 if one of its kind runs already.
+    """
+    whole = {**request, **({"model": model} if model else {})}
+    task, _ = AsyncTask.run(method, request=whole, params={}, force_sync=run_sync)
+    if task is None:
+        raise refuse(429, f"{method} runs already; ask for its state, or stop it first.")
+    return task
 
 
 def _answer(app: Any, result: dict[str, Any], image: str, options: Any, output: Output | None, folder: str) -> Any:
@@ -314,6 +387,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     instance.server_mode(True)
     instance.on_init_complete()
     yield
+    # their processes end with the server; waiting for them would keep it from ending
+    for method in ("train", "scoring", "batch_infer"):
+        AsyncTask.stop(method)
 
 
 def create_app() -> FastAPI:

@@ -24,6 +24,7 @@ from ..networks.utils import load_weights
 from ..pipeline import Model
 from ..utils import CUASError, replacing
 from .datastore import is_normal
+from .lifeline import server_lives
 from .model import ServedModel
 from .requests import refuse
 
@@ -213,5 +214,7 @@ class TrainOnNormals(TrainTask):
         with replacing(folder / "report.json") as temporary:
             temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         if better:
+            if not server_lives():
+                raise CUASError("The server ended while its training ran; the weights that it served stay.")
             self.model.serve(weights)
         return report

@@ -366,6 +366,37 @@ def test_weights_that_do_not_fit_are_not_served(tmp_path, monkeypatch):
         ServedModel(bundle)
 
 
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("/infer/cuas?image=lesion", True),
+        ("/scoring/scan_score", False),
+        ("/scoring/", False),
+        ("/train/cuas", False),
+        ("/train/", False),
+        ("/batch/infer/cuas", False),
+        ("/activelearning/most_anomalous", False),
+    ],
+)
+def test_nothing_planted_runs_through_a_parameter(bright, tmp_path, path, form):
+    planted, trace = tmp_path / "planted", tmp_path / "trace"
+    planted.mkdir()
+    (planted / "sitecustomize.py").write_text(f"open({str(trace)!r}, 'w').close()")
+    sent = {"bundle_path": str(planted)}
+    if form:
+        answer = bright.post(path, data={"params": json.dumps(sent)})
+    else:
+        answer = bright.post(path, json=sent)
+    refused(answer, 400)
+    assert "bundle_path" in answer.json()["detail"]
+    assert not trace.exists()
+
+
+def test_a_models_mask_is_never_final(bright):
+    refused(infer(bright, "healthy", "json", rate=0.1, save_label=True, label_tag="final"), 400)
+    assert bright.get("/datastore/").json()["label_tags"].get("final", 0) == 0
+
+
 def test_nothing_stays_in_the_temporary_folder(bright, tmp_path):
     import tempfile
 

@@ -157,6 +157,20 @@ def test_each_route_asks_for_its_role(server, realm):
         assert ask(server, refused, method, path, files=files).status_code == 403, path
 
 
+def test_who_may_only_read_saves_no_label(server, realm):
+    reader, annotator = realm.token(USER), realm.token(USER, ANNOTATOR)
+    form = {"data": {"params": json.dumps({"save_label": True, "min_component_ml": 3000, "label_tag": "second"})}}
+    path = "/infer/cuas?image=lesion&output=json"
+    assert ask(server, reader, "POST", path, **form).status_code == 403
+    final = {"data": {"params": json.dumps({"save_label": True, "label_tag": "final"})}}
+    assert ask(server, reader, "POST", path, **final).status_code == 400
+    assert ask(server, annotator, "POST", path, **final).status_code == 400
+    assert ask(server, annotator, "POST", path, **form).status_code == 200
+    told = ask(server, annotator, "GET", "/datastore/label/info?label=lesion&tag=second").json()
+    assert told["by"] == "model"
+    assert told["user"]
+
+
 def test_what_stays_open(server):
     """Each route that answers without a token is named here, and in docs/hospital.md."""
     open_routes = {"/health", "/auth/"}

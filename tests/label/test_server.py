@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import threading
 import time
 
 import numpy as np
+import psutil
 import pytest
 import requests
 import SimpleITK as sitk
@@ -118,6 +120,27 @@ def test_training_in_the_background_then_killed_in_the_middle(server, folder):
     written = (folder / "app" / "logs" / "app.log").read_text()
     for name in ("DOE_JOHN", "sub-0"):
         assert name not in log + server.log.read_text() + written
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_training_ends_with_its_server_and_changes_nothing_afterwards(folder, tmp_path, how):
+    shutil.copytree(folder / "app" / "model", tmp_path / "app" / "model")
+    shutil.copy(folder / "app" / "main.py", tmp_path / "app" / "main.py")
+    shutil.rmtree(tmp_path / "app" / "model" / "cuas" / "versions", ignore_errors=True)
+    with running(tmp_path, tmp_path / "app", str(folder / "studies"), OURS) as server:
+        began = requests.post(f"{server.url}/train/cuas", json={"max_epochs": 1000}, timeout=60)
+        assert began.json()["status"] in ("SUBMITTED", "RUNNING")
+        versions = tmp_path / "app" / "model" / "cuas" / "versions"
+        end = time.monotonic() + 90
+        while not list(versions.glob("*/checkpoints/*")) and time.monotonic() < end:
+            time.sleep(0.5)
+        assert list(versions.glob("*/checkpoints/*")), server.log.read_text()[-2000:]
+        children = psutil.Process(server.process.pid).children(recursive=True)
+        assert children
+        server.stop(how)
+    gone, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+    assert not (tmp_path / "app" / "model" / "cuas" / "served.json").exists()
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path):

@@ -89,11 +89,11 @@ def test_model_is_listed(server):
     assert model["labels"] == {"anomaly": 1}
     assert info["labels"] == ["anomaly"]
     assert model["description"].startswith("Finds anomalies in brain scans")
-    expected = {"rate": 0.01, "threshold": 0.0, "min_component_ml": 0.0}
+    expected = {"rate": 0.01, "min_component_ml": 0.0}
     assert {name: model["config"].get(name) for name in expected} == expected
 
 
-@pytest.mark.parametrize("options", [{}, {"rate": RATE}, {"threshold": 0.9}, {"rate": RATE, "min_component_ml": 20.0}])
+@pytest.mark.parametrize("options", [{}, {"rate": RATE}, {"rate": RATE, "min_component_ml": 20.0}])
 def test_mask_is_that_of_the_command_line(server, studies, tmp_path, options):
     expected = _command_line(studies / "oblique.nii.gz", tmp_path / "out", **options)
     found = _mask(_infer(server, tmp_path, **options))
