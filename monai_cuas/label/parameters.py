@@ -85,7 +85,9 @@ def _small_json(value: Any) -> Any:
     return value
 
 
-def _client(value: Any) -> str:
+def _client(value: Any) -> str | None:
+    if value is None:  # what MONAI Label's own client sends without one
+        return None
     if not isinstance(value, str) or not _CLIENT.fullmatch(value):
         raise ValueError("a short name")
     return value
@@ -100,6 +102,7 @@ _INFER: dict[str, Callable[[Any], Any]] = {
     "save_label": _flag,
     "label_tag": _tag,
     "label_info": _small_json,
+    "anomaly_map": _flag,
 }
 
 PARAMETERS: dict[str, dict[str, Callable[[Any], Any]]] = {
@@ -114,8 +117,17 @@ PARAMETERS: dict[str, dict[str, Callable[[Any], Any]]] = {
 # what MONAI Label's own clients and defaults send, and what means nothing here; it is dropped
 _DROPPED = frozenset(
     {
-        *("description", "device", "gpus", "largest_cc", "logging", "max_workers", "model", "multi_gpu", "name"),
-        *("result_dtype", "restore_label_idx", "result_tag", "result_write_to_file", "strategy", "method"),
+        *("client_id", "description", "device", "gpus", "largest_cc", "logging", "max_workers", "model"),
+        *(
+            "multi_gpu",
+            "name",
+            "result_dtype",
+            "restore_label_idx",
+            "result_tag",
+            "result_write_to_file",
+            "strategy",
+            "method",
+        ),
         *("dataset", "val_split", "train_batch_size", "val_batch_size", "network", "tracking", "tracking_uri"),
         *("tracking_experiment_name", "dataset_source", "dataset_limit", "use_pretrained_model", "n_saved", "user"),
     }

@@ -178,7 +178,8 @@ def test_absolute_path_of_a_scan_and_hidden_ways_to_name_one(server, studies, tm
     refused(infer(server, str(outside)), 400)
     # the form cannot replace what was checked
     form = {"params": json.dumps({"image": str(outside), "folder": str(tmp_path), "model": "cuas"})}
-    refused(server.post("/infer/cuas?image=nobody&output=image", data=form), 404)
+    refused(server.post("/infer/cuas?image=nobody&output=image", data=form), 400)
+    refused(infer(server, "nobody"), 404)
     refused(infer(server, "lesion", save_label=True, label_tag="../../x"), 400)
     refused(server.get("/datastore/image", params={"image": str(outside)}), 400)
     refused(server.get("/datastore/label", params={"label": "lesion", "tag": "../../../etc"}), 400)

@@ -133,7 +133,9 @@ def test_a_request_brings_no_config(hospital, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr("monai_cuas.label.training.run_config", lambda *args, **kwargs: seen.append(args[2]))
     evil = f"$open({str(tmp_path / 'evil')!r}, 'w')"
-    train(client, config={"device": evil}, device=evil, initialize=[evil], output_dir=evil)
+    for name in ("config", "initialize", "output_dir", "bundle_root", "train_overlay"):
+        refused(train(client, **{name: evil}), 400)
+    train(client, device=evil, network=evil)  # what MONAI Label's clients send; it means nothing here
     assert evil not in json.dumps(seen)
     assert seen[0]["device"] == "cpu"
     assert not (tmp_path / "evil").exists()
