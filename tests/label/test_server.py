@@ -23,7 +23,7 @@ pytest.importorskip("monailabel", reason="needs monai_cuas[label] (docs/hospital
 from monai_cuas.label.install import write_app
 
 from . import scans
-from .server_process import PLAIN, Server, running
+from .server_process import OURS, PLAIN, Server, running
 from .test_training import TINY
 
 
