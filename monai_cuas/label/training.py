@@ -177,7 +177,8 @@ class TrainOnNormals(TrainTask):
     def _ids(self, folder: Path) -> dict[str, Any]:
         """Ids of train.json for a version's folder."""
         ids = {"dataset_dir": str(folder), "output_dir": str(folder), "cache_dir": str(folder / "cache")}
-        return {**ids, **self.overlay}
+        # no processes of its own, which could outlive a server that is killed
+        return {**ids, "num_workers": 0, **self.overlay}
 
     def _train(self, epochs: int, pretrained: bool, folder: Path) -> None:
         ids = {"epochs": epochs, "after_training": ["calibrate"], **self._ids(folder)}
