@@ -13,6 +13,7 @@ from .files import (
     replacing,
     require_writable,
 )
+from .notes import add_notes, notes_of
 
 __all__ = [
     "BRAIN_MASK_SUFFIX",
@@ -20,9 +21,11 @@ __all__ = [
     "CUASError",
     "RecordsArguments",
     "ScanError",
+    "add_notes",
     "as_plain",
     "brain_mask_beside",
     "is_brain_mask",
+    "notes_of",
     "replacing",
     "require_writable",
     "user_message",

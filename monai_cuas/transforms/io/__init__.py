@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from ...io.simpleitk import SimpleITKReader
-from .array import BrainMask, ValidateScan, background_value, foreground
+from .array import BrainMask, ValidateScan, check_brain_volume
+from .background import background_value, foreground
 from .dictionary import (
     BrainMaskd,
     LoadScand,
@@ -22,6 +23,7 @@ __all__ = [
     "ValidateScan",
     "ValidateScand",
     "background_value",
+    "check_brain_volume",
     "foreground",
     "same_grid",
     "stack_sequences",

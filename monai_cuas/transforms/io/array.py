@@ -15,71 +15,51 @@ from monai.transforms import Transform
 from monai.transforms.utils import get_largest_connected_component_mask
 from monai.utils import TransformBackends, convert_data_type, convert_to_dst_type
 from scipy import ndimage
+from skimage import measure
 
 from ...utils import ScanError
+from .background import border_of, find_foreground, foreground, plain_foreground, why_unstripped
 
 __all__ = [
     "BrainMask",
     "ValidateScan",
-    "background_value",
+    "check_brain_volume",
     "check_affine",
     "check_finite",
     "check_shape",
     "foreground",
 ]
 
-_BACKGROUND_TOLERANCE = 1e-3
-_MAX_BRAIN_ML = 2300.0
-_MAX_AXIAL_AREA_MM2 = 26000.0
-_MAX_SIDE_CONTACT = 0.15
-_MAX_SATURATED = 0.05
 _MIN_VALUES = 8
 # From microscopes to whole bodies no scan of a head lies outside of these.
 _VOXEL_MM = (0.1, 15.0)
 _MAX_EXTENT_MM = 1000.0
+# Largest share of equal neighbours that a scan of whole numbers has; label maps have more.
+_MAX_FLAT = 0.6
+# A part counts if it is this large in comparison with the largest; what all others hold is said, or refused.
+_MIN_PART = 0.05
+_DROPPED_TO_NOTE = 0.02
+_DROPPED_TO_REFUSE = 0.25
+# A few slices of a small brain are more.
+_MIN_BRAIN_ML = 10.0
+# Of a map of a statistic: share of either sign, and how far the rim lies from the rest, in standard deviations.
+_MIN_NEGATIVE = 0.2
+_RIM_APART = 0.25
+_NOT_A_MASK = "give the scan itself, not a mask or a label map"
 _STRIP = (
     "add --brain_extraction hd-bet (MR) or --brain_extraction head-ct (CT), or --brain_extraction given if you have "
-    "brain masks; if it is brain only, add --allow_unstripped True"
+    "brain masks (also right for a brain on an unusual background); a brain without skull that the field of view cuts "
+    "off is let through by --allow_unstripped True"
 )
-
-
-def _border(volume: np.ndarray) -> np.ndarray:
-    """All voxels on the six faces; of a single slice, on its four sides."""
-    axes = [axis for axis in range(volume.ndim) if volume.shape[axis] > 1]
-    return np.concatenate([np.take(volume, i, axis).ravel() for axis in axes for i in (0, -1)])
-
-
-def background_value(volume: np.ndarray) -> float:
-    """The most common value on the faces of a volume (X, Y, Z): what skull-stripping left outside the brain."""
-    values, counts = np.unique(_border(volume), return_counts=True)
-    return float(values[counts.argmax()])
-
-
-def foreground(image: np.ndarray) -> np.ndarray:
-    """
-    Voxels that differ from the background in any channel.
-
-    The tolerance, a thousandth of the channel's range, takes up the ringing that resampling leaves.
-
-    Args:
-        image: (C, X, Y, Z).
-
-    Returns:
-        (X, Y, Z) boolean.
-    """
-    out = np.zeros(image.shape[1:], dtype=bool)
-    for channel in image:
-        distance = np.abs(channel - background_value(channel))
-        out |= distance > _BACKGROUND_TOLERANCE * float(distance.max())
-    return out
 
 
 class BrainMask(Transform):
     """
-    Brain mask of a skull-stripped scan: foreground, its largest connected component, holes filled.
+    Brain mask of a skull-stripped scan: foreground, its connected components of relevant size, holes filled.
 
     The background is the most common value on the volume's faces, so it need not be 0, and values inside the brain
-    may be negative or equal to it.
+    may be negative or equal to it; see :func:`find_foreground` for backgrounds that are not one constant. A component
+    counts if it has at least a twentieth of the largest one's voxels: a black slice does not cost half of a brain.
 
     Args:
         pictures: the image is a picture: unless most of its border is exactly 0, all of it is foreground.
@@ -101,23 +81,78 @@ class BrainMask(Transform):
         Raises:
             ValueError: if there is no foreground.
         """
+        return self.with_notes(img)[0]
+
+    def with_notes(self, img: NdarrayOrTensor) -> tuple[NdarrayOrTensor, tuple[str, ...]]:
+        """The mask, and what is unusual about the background or the pieces of the brain."""
         image = np.asarray(convert_data_type(img, np.ndarray)[0])
-        if self.pictures and not _has_frame(image):
-            inside = np.ones(image.shape[1:], dtype=bool)
+        if self.pictures:
+            inside = foreground(image) if _has_frame(image) else np.ones(image.shape[1:], dtype=bool)
+            notes: tuple[str, ...] = ()
         else:
-            inside = foreground(image)
+            inside, notes = find_foreground(image, _affine(img))
         if not inside.any():
             raise ValueError("the scan has no foreground.")
-        mask = _fill_holes(get_largest_connected_component_mask(inside))[None].astype(np.uint8)
+        parts, said = (get_largest_connected_component_mask(inside), ()) if self.pictures else _relevant_parts(inside)
+        filled = _fill_holes(parts)
+        if not self.pictures and like_statistic(image, filled):
+            said = (*said, "values of both signs without a rim of fluid: this looks like a map of a statistic")
+        mask = filled[None].astype(np.uint8)
         out = convert_to_dst_type(mask, img, dtype=torch.uint8 if isinstance(img, torch.Tensor) else np.uint8)[0]
         if isinstance(out, MetaTensor):
             out.applied_operations = []
-        return out
+        return out, (*notes, *said)
+
+
+def _affine(img: NdarrayOrTensor) -> np.ndarray:
+    return img.affine.numpy() if isinstance(img, MetaTensor) else np.eye(4)
+
+
+def _relevant_parts(inside: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The connected components that count, and what is to be said of the others."""
+    parts = measure.label(inside)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    keep = sizes >= max(1, _MIN_PART * sizes.max())
+    dropped = float(sizes[~keep].sum() / sizes.sum())
+    if dropped > _DROPPED_TO_REFUSE:
+        raise ValueError(
+            f"the foreground falls into {int((sizes > 0).sum())} pieces, most of them too small to be brain."
+        )
+    notes = []
+    if keep.sum() > 1:
+        notes.append(f"the brain lies in {int(keep.sum())} separate pieces, which all count")
+    if dropped > _DROPPED_TO_NOTE:
+        notes.append(f"{dropped:.1%} of the foreground lies in small pieces apart from the brain and does not count")
+    return keep[parts], tuple(notes)
+
+
+def like_statistic(image: np.ndarray, mask: np.ndarray) -> bool:
+    """
+    Whether a channel looks like a map of a statistic: both signs about a median near 0, and a rim like the inside.
+
+    The rim of a brain holds fluid and looks different in a scan. One that was standardised to mean 0 and spread 1 is a
+    scan.
+
+    Args:
+        image: (C, X, Y, Z).
+        mask: (X, Y, Z) brain.
+    """
+    rim = mask & ~ndimage.binary_erosion(mask)
+    for channel in image:
+        values = channel[mask].astype(np.float64)
+        mean, spread = float(values.mean()), float(values.std())
+        negative = float((values < 0).mean())
+        standard = abs(mean) < 0.01 and abs(spread - 1) < 0.01
+        apart = abs(float(channel[rim].mean()) - mean) if rim.any() else np.inf
+        if not standard and _MIN_NEGATIVE < negative < 1 - _MIN_NEGATIVE and apart < _RIM_APART * spread:
+            return True
+    return False
 
 
 def _has_frame(image: np.ndarray) -> bool:
     """True if most of a picture's border is exactly 0 in all channels: something was cut out of it."""
-    border = np.stack([_border(channel) for channel in image])
+    border = np.stack([border_of(channel) for channel in image])
     return bool((border == 0).all(axis=0).mean() > 0.5)
 
 
@@ -173,7 +208,7 @@ class ValidateScan(Transform):
         for channel, name in zip(image, files if len(files) == len(image) else files * len(image)):
             _check_values(channel, name)
         if not self.allow_unstripped and not self.pictures:
-            self._check_stripped(image, img, files[0])
+            _check_stripped(image, img, files[0])
         return img
 
     def _check_channels(self, channels: int, file: str) -> None:
@@ -183,31 +218,12 @@ class ValidateScan(Transform):
             wanted = f"a list of {n} files for each subject, in the order of training" if n > 1 else "one file"
             raise ScanError(file, given, f"give {wanted}, or set in_channels and train anew")
 
-    @staticmethod
-    def _check_stripped(image: np.ndarray, img: NdarrayOrTensor, file: str) -> None:
-        affine = img.affine.numpy() if isinstance(img, MetaTensor) else np.eye(4)
-        spacing = np.linalg.norm(affine[:3, :3], axis=0)
-        # World axis (0 left-right, 1 posterior-anterior, 2 inferior-superior) that each voxel axis mostly follows.
-        world = np.abs(affine[:3, :3] / spacing).argmax(axis=0)
-        inside = foreground(image)
-        contact = (
-            max(float(np.take(inside, i, axis).mean()) for axis in range(3) if world[axis] != 2 for i in (0, -1))
-            if (world != 2).any()
-            else 0.0
-        )
-        if contact > _MAX_SIDE_CONTACT:
-            raise ScanError(file, f"not skull-stripped, as {contact:.0%} of a side face is not background", _STRIP)
-        saturated = max(float((channel[inside] == channel.max()).mean()) for channel in image)
-        if saturated > _MAX_SATURATED:
-            raise ScanError(file, f"not skull-stripped, as {saturated:.0%} of it is saturated like bone in CT", _STRIP)
-        volume = inside.sum() * spacing.prod() / 1000
-        if volume > _MAX_BRAIN_ML:
-            raise ScanError(file, f"not skull-stripped, as {volume:.0f} ml is more than any brain", _STRIP)
-        up = int(np.flatnonzero(world == 2)[0]) if (world == 2).any() else 2
-        in_plane = tuple(axis for axis in range(3) if axis != up)
-        area = inside.sum(axis=in_plane).max() * spacing[list(in_plane)].prod()
-        if area > _MAX_AXIAL_AREA_MM2:
-            raise ScanError(file, f"not skull-stripped, as an axial slice of {area / 100:.0f} cm2 is too large", _STRIP)
+
+def _check_stripped(image: np.ndarray, img: NdarrayOrTensor, file: str) -> None:
+    affine = _affine(img)
+    why = why_unstripped(image, find_foreground(image, affine).mask, affine)
+    if why:
+        raise ScanError(file, f"not skull-stripped, as {why}", _STRIP)
 
 
 def check_shape(shape: tuple[int, ...], file: str, channels: int | None) -> None:
@@ -249,6 +265,13 @@ def check_affine(img: NdarrayOrTensor, file: str) -> None:
         raise ScanError(file, f"a field of view of {extent:.0f} mm is implausible", remedy)
 
 
+def check_brain_volume(mask: NdarrayOrTensor, file: str) -> None:
+    """Refuse a brain mask, (1, X, Y, Z), that is smaller than what any scan shows of a brain."""
+    volume = float((np.asarray(mask) > 0).sum() * abs(np.linalg.det(_affine(mask)[:3, :3])) / 1000)
+    if volume < _MIN_BRAIN_ML:
+        raise ScanError(file, f"a brain of {volume:.3g} ml is implausible", "check the scan and its brain mask")
+
+
 def check_finite(image: np.ndarray, file: str) -> None:
     """Refuse NaN and infinite values."""
     bad = image.size - int(np.isfinite(image).sum())
@@ -264,9 +287,51 @@ def _check_values(channel: np.ndarray, file: str) -> None:
     if low == high:
         what = "all voxels are zero" if low == 0 else f"all voxels have the same value ({low:g})"
         raise ScanError(file, what, "check how it was exported")
-    distance = np.abs(channel - background_value(channel))
-    inside = channel[distance > _BACKGROUND_TOLERANCE * float(distance.max())]
-    n = len(np.unique(inside[:: max(1, inside.size // 100_000)]))
-    if n < _MIN_VALUES:
-        what = "constant inside the brain" if n == 1 else f"only {n} different values inside the brain"
-        raise ScanError(file, what, "give the scan itself, not a mask or a label map")
+    # What is one value of a mask looks like padding: then the plain foreground tells what is wrong.
+    plain, inside = plain_foreground(channel), foreground(channel[None])
+    _check_contrast(channel, inside if _few(channel[inside]) >= _MIN_VALUES else plain, file)
+    if min(channel.shape) > 1 and _is_label_map(channel, plain) and _is_label_map(channel, inside):
+        raise ScanError(file, "a label map: whole numbers in flat regions", _NOT_A_MASK)
+
+
+def _few(values: np.ndarray) -> int:
+    """Number of different values, counted in at most 200 000 of them."""
+    return len(np.unique(values[:: max(1, values.size // 100_000)]))
+
+
+def _check_contrast(channel: np.ndarray, inside: np.ndarray, file: str) -> None:
+    values = channel[inside]
+    n = _few(values)
+    if n >= _MIN_VALUES:
+        return
+    if values.size < _MIN_VALUES:
+        raise ScanError(file, f"all voxels but {values.size} have the same value", "check how it was exported")
+    what = "constant inside the brain" if n == 1 else f"only {n} different values inside the brain"
+    raise ScanError(file, what, _NOT_A_MASK)
+
+
+def _is_label_map(channel: np.ndarray, inside: np.ndarray) -> bool:
+    """
+    Whether whole numbers lie in flat regions, as in a segmentation of many structures.
+
+    Slices that only repeat their neighbour, as enlarging without interpolation makes them, are left out first.
+    """
+    values = channel[inside]
+    if not values.size:
+        return True
+    if not np.array_equal(values, np.rint(values)):
+        return False
+    for axis in range(3):
+        ends = [slice(None)] * 3
+        later, earlier = ends.copy(), ends.copy()
+        later[axis], earlier[axis] = slice(1, None), slice(None, -1)
+        others = tuple(k for k in range(3) if k != axis)
+        new = np.append(True, (channel[tuple(later)] != channel[tuple(earlier)]).any(axis=others))
+        channel, inside = np.compress(new, channel, axis), np.compress(new, inside, axis)
+    equal, pairs = 0, 0
+    for axis in range(3):
+        here, there = np.moveaxis(inside, axis, 0), np.moveaxis(channel, axis, 0)
+        both = here[1:] & here[:-1]
+        equal += int((there[1:] == there[:-1])[both].sum())
+        pairs += int(both.sum())
+    return pairs > 0 and equal / pairs > _MAX_FLAT

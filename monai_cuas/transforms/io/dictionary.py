@@ -22,8 +22,9 @@ from monai.utils import ensure_tuple
 from ...io.dicom import DicomSeriesReader, is_series_path, split_series_path
 from ...io.nifti import NiftiReader
 from ...io.simpleitk import SimpleITKReader
-from ...utils import ScanError
-from .array import BrainMask, ValidateScan
+from ...utils import ScanError, add_notes, notes_of
+from .array import BrainMask, ValidateScan, check_brain_volume
+from .background import without_missing_outside
 from .sequences import stack_sequences
 
 __all__ = [
@@ -96,7 +97,10 @@ class LoadScand(LoadImaged):
             files = [files[0]] * len(image)
         # The checks on shapes and the messages need to know which files the channels came from.
         image.meta["files"] = files
-        image.meta["notes"] = "; ".join(dict.fromkeys(i.meta["notes"] for i in images if i.meta.get("notes")))
+        notes = [note for i in images for note in notes_of(i.meta)]
+        image.meta["notes"] = ""
+        add_notes(image.meta, notes)
+        image.meta["kind"] = next((i.meta["kind"] for i in images if i.meta.get("kind")), "")
         return image
 
     def _read(self, file: str) -> MetaTensor:
@@ -184,10 +188,25 @@ class ValidateScand(MapTransform):
         """
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key] = self.validator(d[key], _filenames(d[key]))
+            d[key] = _with_background(d[key])
+            self.validator(d[key], _filenames(d[key]))
+            if d[key].meta.get("kind") if isinstance(d[key], MetaTensor) else False:
+                raise ScanError(_filename(d[key]), f"it says that it is {d[key].meta['kind']}", "give the scan itself")
             if self.label_key is not None and self.label_key in d:
                 _check_label(d[key], d[self.label_key])
         return d
+
+
+def _with_background(img: Any) -> Any:
+    """The image with a number in place of NaN outside of the brain."""
+    if not isinstance(img, MetaTensor):
+        return img
+    filled, count = without_missing_outside(np.asarray(img.as_tensor()))
+    if not count:
+        return img
+    out = MetaTensor(torch.from_numpy(filled), meta=img.meta, applied_operations=img.applied_operations)
+    add_notes(out.meta, [f"{count} voxels that are NaN or infinite, outside of the brain, were set to the background"])
+    return out
 
 
 def _check_label(image: MetaTensor, label: MetaTensor) -> None:
@@ -226,5 +245,12 @@ class BrainMaskd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            d[self.mask_key] = self.masker(d[key])
+            try:
+                d[self.mask_key], notes = self.masker.with_notes(d[key])
+            except ValueError as error:
+                raise ScanError(_filename(d[key]), str(error).rstrip("."), "check how it was skull-stripped") from error
+            if isinstance(d[key], MetaTensor):
+                add_notes(d[key].meta, notes)
+            if not self.masker.pictures:
+                check_brain_volume(d[self.mask_key], _filename(d[key]))
         return d

@@ -13,7 +13,8 @@ from monai.data import MetaTensor
 from monai.transforms import SpatialResample
 
 from ...utils import ScanError
-from .array import background_value, check_affine, check_finite, check_shape, foreground
+from .array import check_affine, check_finite, check_shape
+from .background import background_value, foreground
 
 __all__ = ["covered_by", "same_grid", "stack_sequences"]
 
