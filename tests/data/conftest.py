@@ -16,7 +16,7 @@ def cylinder(path, seed=0, height=12, scale=1.0):
     for z in range(height):
         inside = x**2 + y**2 <= (7 if z < height // 2 else 3) ** 2
         image[..., z + 2][inside] = scale * (50 + rng.random(inside.sum()) * 50)
-    nib.save(nib.Nifti1Image(image, np.eye(4)), path)
+    nib.save(nib.Nifti1Image(image, np.diag([4.0, 4.0, 4.0, 1.0])), path)
     return str(path)
 
 

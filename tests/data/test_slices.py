@@ -54,7 +54,7 @@ def test_content_is_that_of_the_volume(data, tmp_path):
 def test_label_leaves_slices_out(data, tmp_path):
     label = np.zeros((24, 24, 16), dtype=np.uint8)
     label[10:14, 10:14, 5:8] = 1
-    nib.save(nib.Nifti1Image(label, np.eye(4)), tmp_path / "label.nii.gz")
+    nib.save(nib.Nifti1Image(label, np.diag([4.0, 4.0, 4.0, 1.0])), tmp_path / "label.nii.gz")
     data[0]["label"] = str(tmp_path / "label.nii.gz")
     dataset = make(data, tmp_path, min_brain_fraction=0.0)
     assert len(dataset) == 36 - 3
