@@ -20,7 +20,9 @@ REAL = Path(SHARED) / "data"
 def scan(path: Path, shape=(4, 5, 6), values=None) -> Path:
     """Write a NIfTI file of ones, or of the given values."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(np.ones(shape, np.uint8) if values is None else values, np.diag([4.0, 4.0, 4.0, 1.0])), path)
+    nib.save(
+        nib.Nifti1Image(np.ones(shape, np.uint8) if values is None else values, np.diag([4.0, 4.0, 4.0, 1.0])), path
+    )
     return path
 
 

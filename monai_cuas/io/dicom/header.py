@@ -43,7 +43,13 @@ _IMAGES = frozenset(
     f"1.2.840.10008.5.1.4.1.1.{tail}" for tail in ("2", "2.1", "2.2", "4", "4.1", "4.4", "128", "128.1", "130")
 )
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-_LOCALISER = re.compile(r"\b(locali[sz]er|scout|topogram|surview|3-?plane)", re.IGNORECASE)
+# Names by which vendors call localisers, also behind an underscore or joined to another word: AAHead_Scout, Survey_SHC,
+# 3-pl T2* FGRE, loc, SmartBrain, plan scan, scanogram.
+_LOCALISER = re.compile(
+    r"locali[sz]|scout|topogram|surview|scano(gram|graph)|planscan|(?<![a-z])(survey|locs?|smartplan|smartbrain)(?![a-z])"
+    r"|(3|tri|three)[ _-]?pl(ane)?(?![a-z])",
+    re.IGNORECASE,
+)
 _TAGS = (
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID"),
     *("Modality", "ImageType", "SeriesDescription", "ProtocolName", "Rows", "Columns", "SamplesPerPixel"),
@@ -155,8 +161,9 @@ def is_dicom(path: str | os.PathLike) -> bool:
     """By suffix, or by the mark that a DICOM file carries after 128 bytes."""
     suffix = Path(path).suffix.lower()
     if suffix in DICOM_SUFFIXES:
-        return True
-    if suffix in _OTHER_SUFFIXES:
+        return not os.path.exists(path) or os.path.isfile(path)
+    # What is no file, such as a named pipe, would block whoever opens it.
+    if suffix in _OTHER_SUFFIXES or not os.path.isfile(path):
         return False
     try:
         with open(path, "rb") as file:

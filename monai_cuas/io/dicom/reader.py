@@ -19,8 +19,9 @@ from scipy.interpolate import make_interp_spline
 
 from ...utils import ScanError
 from .geometry import IRREGULARITIES, SliceStack, stack_slices
-from .header import Plane, discreet, highdicom, is_dicom
+from .header import Plane, is_dicom
 from .index import DicomSeries, is_series_path, series_at
+from .pixels import PixelError, read_frames
 
 __all__ = ["DicomSeriesReader", "DicomVolume", "read_series"]
 
@@ -54,43 +55,31 @@ def read_series(series: DicomSeries, accept: Collection[str] = ()) -> DicomVolum
     """
     series.check()
     stack = stack_slices(series.planes, series.path, accept)
-    pixels = _pixel_source(series)
+    doubts: dict[str, None] = {}
+    pixels = _pixel_source(series, doubts)
     slices = [_slice(place, pixels, series.path) for place in stack.places]
     volume = np.stack(slices, axis=-1).transpose(1, 0, 2).astype(np.float32)
     if not stack.is_regular:
         volume = _even(volume, stack)
     dropped = len(series.planes) - len(stack.places)
     duplicates = [f"{dropped} duplicate image(s) dropped"] if dropped else []
-    return DicomVolume(np.ascontiguousarray(volume), stack.affine, (*duplicates, *stack.notes))
+    return DicomVolume(np.ascontiguousarray(volume), stack.affine, (*duplicates, *stack.notes, *doubts))
 
 
-def _pixel_source(series: DicomSeries) -> Callable[[Plane], np.ndarray]:
+def _pixel_source(series: DicomSeries, doubts: dict[str, None]) -> Callable[[Plane], np.ndarray]:
     """Rescaled pixels (rows, columns) of a slice; some files are kept, as a multi-frame file holds many slices."""
 
     @lru_cache(maxsize=4)
     def frames(file: str, uid: str) -> np.ndarray:
-        return _frames(file, uid, series.path)
+        try:
+            found, notes = read_frames(file)
+        except PixelError as error:
+            problem = f"the pixels of image {uid} cannot be read: {error}"
+            raise ScanError(series.path, problem, "export the series from the archive again, uncompressed") from None
+        doubts.update(dict.fromkeys(notes))
+        return found
 
     return lambda plane: frames(plane.file, plane.uid)[plane.frame]
-
-
-def _frames(file: str, uid: str, name: str) -> np.ndarray:
-    with discreet():
-        try:
-            image = highdicom.imread(file)
-            # The modality's units as everybody reads them; display transforms have no place in a measurement.
-            return np.asarray(
-                image.get_frames(
-                    dtype=np.float64,
-                    apply_real_world_transform=False,
-                    apply_voi_transform=False,
-                    apply_presentation_lut=False,
-                )
-            )
-        except Exception as error:
-            kind = type(error).__name__
-            problem = f"the pixels of image {uid} cannot be read ({kind}): truncated, or an unusual compression"
-        raise ScanError(name, problem, "export the series from the archive again, uncompressed")
 
 
 def _slice(place: Sequence[Plane], pixels: Callable[[Plane], np.ndarray], name: str) -> np.ndarray:
