@@ -13,17 +13,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from monai.utils import ensure_tuple
 
 from ..io.dicom.header import is_dicom
 from ..io.dicom.index import find_series, is_series_path, split_series_path
-from ..utils import PICTURE_SUFFIXES, CUASError, ScanError, is_brain_mask
+from ..io.nifti.reader import NIFTI_SUFFIXES, read_nifti
+from ..utils import (
+    PICTURE_SUFFIXES,
+    VOLUME_SUFFIXES,
+    CUASError,
+    ScanError,
+    is_brain_mask,
+    scan_stem,
+    walk_files,
+)
 
 __all__ = ["scan_datalist"]
 
 logger = logging.getLogger(__name__)
 
-_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+_SUFFIXES = VOLUME_SUFFIXES
+_HEADERS, _IMAGES = (".hdr", ".hdr.gz"), (".img", ".img.gz")
+# Volumes that nothing here reads; a folder of them should not look empty.
+_UNREAD = (".nii.bz2", ".nii.xz", ".nii.zst", ".mnc", ".mnc.gz", ".par", ".rec", ".v", ".gipl", ".vtk", ".nrrd.gz")
+# Endings of what is drawn or found in a scan of the same name that lies beside it.
+_DRAWN = ("seg", "mask", "label", "labels", "lesion", "lesions", "roi", "gt", "anomaly", "dseg", "annotation", "truth")
 
 
 def scan_datalist(
@@ -36,8 +51,9 @@ def scan_datalist(
     """
     List the scans under one or several paths.
 
-    A file is a scan whatever its name. A folder is searched with its subfolders for NIfTI, NRRD and MetaImage files
-    whose name matches ``pattern`` and is not that of a brain mask (``X_brain_mask``), and for DICOM series, wherever
+    A file is a scan whatever its name. A folder is searched with its subfolders, links followed, for NIfTI, Analyze,
+    MGH, NRRD and MetaImage files whose name matches ``pattern`` and is not that of a brain mask (``X_brain_mask``), of
+    a mask or map of a scan beside it (``X_seg``, ``X_mask``, ``X_anomaly``), and for DICOM series, wherever
     their files lie; hidden files are skipped. What is DICOM and no scan, such as a localiser, is left out and logged
     with the reason.
 
@@ -129,16 +145,99 @@ def _files(root: Path, pattern: str, pictures: bool) -> tuple[list[Path], list[P
         raise CUASError(f"{root}: no such file or folder; check the path.")
     if root.is_file():
         return ([], [root]) if is_dicom(root) else ([root], [])
+    if not root.is_dir():
+        raise CUASError(f"{root}: neither a file nor a folder; give a file or a folder.")
     suffixes = PICTURE_SUFFIXES if pictures else _SUFFIXES
-    volumes, dicom_files = [], []
-    for folder, subfolders, files in os.walk(root):
-        subfolders[:] = sorted(s for s in subfolders if not s.startswith("."))
-        visible = sorted(f for f in files if not f.startswith("."))
-        wanted = [f for f in visible if fnmatch.fnmatch(f, pattern) and not is_brain_mask(f)]
-        volumes += [Path(folder, f) for f in wanted if f.lower().endswith(suffixes)]
-        others = [] if pictures else [Path(folder, f) for f in visible if not f.lower().endswith(suffixes)]
-        dicom_files += [file for file in others if is_dicom(file)]
-    return sorted(volumes), dicom_files
+    volumes, dicom_files, others = [], [], []
+    for folder, names in walk_files(root):
+        for path in (Path(folder, name) for name in names):
+            if not path.is_file():
+                logger.warning(
+                    "%s: passed over, as it is %s.", path, "a broken link" if path.is_symlink() else "no file"
+                )
+            elif path.name.lower().endswith(suffixes):
+                if fnmatch.fnmatch(path.name, pattern) and not is_brain_mask(path):
+                    volumes.append(path)
+            elif not pictures and is_dicom(path):
+                dicom_files.append(path)
+            elif path.name.lower().endswith(_UNREAD):
+                others.append(path)
+    if others:
+        logger.warning(
+            "%s: passed over %d file(s) of a kind that is not read, such as %s.", root, len(others), others[0]
+        )
+    return (sorted(volumes) if pictures else _once(root, sorted(volumes))), dicom_files
+
+
+def _once(root: Path, volumes: Sequence[Path]) -> list[Path]:
+    """Each scan once, and nothing that was drawn in one: what is passed over is said."""
+    names = {str(path) for path in volumes}
+    kept: list[Path] = []
+    drawn, twice = [], []
+    # A file goes before the links to it.
+    for path in sorted(volumes, key=lambda path: (path.is_symlink(), path)):
+        if _is_half(path, names):
+            continue
+        if _is_drawn(path, volumes):
+            drawn.append(path)
+        elif any(
+            _same(path, other) for other in kept if scan_stem(str(other)) == scan_stem(str(path)) or path.is_symlink()
+        ):
+            twice.append(path)
+        else:
+            kept.append(path)
+    for what, paths in (("that are masks or maps of a scan beside them", drawn), ("that are copies of another", twice)):
+        if paths:
+            logger.warning("%s: passed over %d file(s) %s, such as %s.", root, len(paths), what, paths[0])
+    return sorted(kept)
+
+
+def _is_half(path: Path, names: set[str]) -> bool:
+    """The .img of a .hdr and .img pair, or either of them alone, which is said."""
+    name = str(path)
+    if not name.lower().endswith((*_HEADERS, *_IMAGES)):
+        return False
+    of_header = name.lower().endswith(_HEADERS)
+    stem = scan_stem(name)
+    other = any(
+        n.lower() == (stem + s).lower()
+        for n in names
+        for s in (_IMAGES if of_header else _HEADERS)
+        if n[: len(stem)] == stem
+    )
+    if not other:
+        logger.warning("%s: passed over, as it is one half of a pair (.hdr and .img).", path)
+    return not (of_header and other)
+
+
+def _is_drawn(path: Path, volumes: Sequence[Path]) -> bool:
+    """``x_seg`` beside ``x``, 3D Slicer's ``x.seg.nrrd``, ``x_anomaly`` and ``x_mask`` among this package's results."""
+    stem = os.path.basename(scan_stem(str(path)))
+    short, _, ending = stem.replace(".seg", "_seg").rpartition("_")
+    if not short or ending.lower() not in _DRAWN:
+        return False
+    if stem.lower().endswith(".seg") or (path.parent / "results.csv").is_file() and ending in ("anomaly", "mask"):
+        return True
+    stems = (os.path.basename(scan_stem(str(other))) for other in volumes if other.parent == path.parent)
+    return any(
+        other == short or other.rpartition("_")[0] == short and other.rpartition("_")[2] == "0000" for other in stems
+    )
+
+
+def _same(path: Path, other: Path) -> bool:
+    """Whether two files hold one scan: one file under two names, or the same voxels on the same grid."""
+    if os.path.realpath(path) == os.path.realpath(other):
+        return True
+    if scan_stem(str(path)) != scan_stem(str(other)) or not all(
+        str(p).lower().endswith(NIFTI_SUFFIXES) for p in (path, other)
+    ):
+        return False
+    try:
+        first, second = read_nifti(path), read_nifti(other)
+    except (OSError, CUASError):
+        # Which is damaged is said when it is read.
+        return False
+    return np.array_equal(first.array, second.array) and np.allclose(first.affine, second.affine, atol=1e-4)
 
 
 def _series(
@@ -172,12 +271,16 @@ def _stem(path: Path) -> str:
 
 
 def _names(scans: Sequence[_Scan]) -> list[str]:
-    """The short name; where two clash, the long one; where they still do, with a number."""
+    """The short name; where two clash, the long one; where they still do, with a number that no other name has."""
     counts = Counter(scan.name for scan in scans)
+    wanted = [scan.long_name if counts[scan.name] > 1 else scan.name for scan in scans]
+    taken, out = set(wanted), []
     seen: Counter[str] = Counter()
-    out = []
-    for scan in scans:
-        name = scan.long_name if counts[scan.name] > 1 else scan.name
+    for name in wanted:
         seen[name] += 1
-        out.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+        unique, number = name, seen[name]
+        while number > 1 and unique in taken:
+            unique, number = f"{name}_{number}", number + 1
+        taken.add(unique)
+        out.append(unique)
     return out

@@ -8,16 +8,20 @@ from .errors import CUASError, ScanError, user_message
 from .files import (
     BRAIN_MASK_SUFFIX,
     PICTURE_SUFFIXES,
+    VOLUME_SUFFIXES,
     brain_mask_beside,
     is_brain_mask,
     replacing,
     require_writable,
+    scan_stem,
+    walk_files,
 )
 from .notes import add_notes, notes_of
 
 __all__ = [
     "BRAIN_MASK_SUFFIX",
     "PICTURE_SUFFIXES",
+    "VOLUME_SUFFIXES",
     "CUASError",
     "RecordsArguments",
     "ScanError",
@@ -28,5 +32,7 @@ __all__ = [
     "notes_of",
     "replacing",
     "require_writable",
+    "scan_stem",
     "user_message",
+    "walk_files",
 ]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -16,16 +17,25 @@ from .errors import CUASError
 __all__ = [
     "BRAIN_MASK_SUFFIX",
     "PICTURE_SUFFIXES",
+    "VOLUME_SUFFIXES",
     "brain_mask_beside",
     "is_brain_mask",
     "replacing",
     "require_writable",
+    "scan_stem",
+    "walk_files",
 ]
+
+logger = logging.getLogger(__name__)
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 BRAIN_MASK_SUFFIX = "_brain_mask"
 
-_VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+VOLUME_SUFFIXES = (
+    *(".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"),
+    *(".mgz", ".mgh.gz", ".mgh", ".hdr.gz", ".hdr", ".img.gz", ".img"),
+)
+"""Of volumes that can be read, DICOM apart; a longer one stands before those that it ends in."""
 
 
 @contextmanager
@@ -66,16 +76,43 @@ def require_writable(folder: str | os.PathLike) -> str:
     return path
 
 
-def _scan_stem(path: str) -> str:
-    return next((path[: -len(s)] for s in _VOLUME_SUFFIXES if path.lower().endswith(s)), path.rstrip("/\\"))
+def scan_stem(path: str) -> str:
+    """The path of a volume without its suffix."""
+    return next((path[: -len(s)] for s in VOLUME_SUFFIXES if path.lower().endswith(s)), path.rstrip("/\\"))
+
+
+def _say(error: OSError) -> None:
+    logger.warning("%s: this folder cannot be read (%s) and is passed over.", error.filename, error.strerror)
+
+
+def walk_files(root: str | os.PathLike) -> Iterator[tuple[str, list[str]]]:
+    """
+    Folders and the names in them, both sorted, without what is hidden; links to folders are followed, each folder once.
+
+    Args:
+        root: a folder.
+
+    Yields:
+        Path of a folder, and the names of what lies in it and is no folder (files, broken links, named pipes).
+    """
+    seen = {os.path.realpath(root)}
+    for folder, subfolders, names in os.walk(os.fspath(root), onerror=_say, followlinks=True):
+        kept = []
+        for name in sorted(n for n in subfolders if not n.startswith(".")):
+            real = os.path.realpath(os.path.join(folder, name))
+            if real not in seen:
+                seen.add(real)
+                kept.append(name)
+        subfolders[:] = kept
+        yield folder, sorted(name for name in names if not name.startswith("."))
 
 
 def is_brain_mask(path: str | os.PathLike) -> bool:
     """True for the name of a brain mask that lies beside its scan, which is no scan itself."""
-    return _scan_stem(os.fspath(path)).lower().endswith(BRAIN_MASK_SUFFIX)
+    return scan_stem(os.fspath(path)).lower().endswith(BRAIN_MASK_SUFFIX)
 
 
 def brain_mask_beside(scan: str | os.PathLike) -> str | None:
     """The brain mask beside a scan, ``X_brain_mask.nii.gz`` (or another format) for ``X.nii.gz``; None if absent."""
-    stem = _scan_stem(os.fspath(scan)) + BRAIN_MASK_SUFFIX
-    return next((stem + s for s in _VOLUME_SUFFIXES if os.path.isfile(stem + s)), None)
+    stem = scan_stem(os.fspath(scan)) + BRAIN_MASK_SUFFIX
+    return next((stem + s for s in VOLUME_SUFFIXES if os.path.isfile(stem + s)), None)

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...utils import ScanError
+from ...utils import ScanError, walk_files
 from .geometry import count_positions, one_orientation
 from .header import ImageHeader, NotAnImage, Plane, check_keywords, is_dicom, read_header, require_dicom
 
@@ -178,9 +178,8 @@ def _files(root: Path) -> Iterator[Path]:
     if not root.is_dir():
         yield root
         return
-    for folder, subfolders, names in os.walk(root):
-        subfolders[:] = sorted(s for s in subfolders if not s.startswith("."))
-        yield from (p for p in (Path(folder, n) for n in names if not n.startswith(".")) if is_dicom(p))
+    for folder, names in walk_files(root):
+        yield from (p for p in (Path(folder, n) for n in names) if is_dicom(p))
 
 
 def _reason(series: DicomSeries, min_slices: int, where: Mapping[str, str], keep_localisers: bool) -> str | None:

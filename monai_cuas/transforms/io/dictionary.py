@@ -137,6 +137,9 @@ def _check_files(files: list[str]) -> None:
         raise ScanError(", ".join(missing), problem, "check the path" + "s" * (len(missing) > 1))
     for file in files:
         path = _on_disk(file)
+        # A named pipe would block for ever.
+        if not (os.path.isfile(path) or os.path.isdir(path)):
+            raise ScanError(file, "neither a file nor a folder", "give a file")
         if os.path.isfile(path) and os.path.getsize(path) == 0:
             raise ScanError(file, "the file is empty", "copy or download it again")
         if not os.access(path, os.R_OK):
