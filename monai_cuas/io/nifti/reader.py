@@ -112,6 +112,8 @@ def _read_nifti(header_file: str, image_file: str) -> NiftiVolume:
         end = length(head.data)
         data, surplus = read_bytes(image_file, lambda first: end, 0, _CHUNK_OF_SURPLUS)
     notes = _surplus_notes(header, surplus, header_file)
+    if (header.get_slope_inter()[0] or 1.0) < 0:
+        notes.append("scl_slope is negative, which turns dark to bright")
     array = _array(header, data, single)
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
