@@ -18,10 +18,10 @@ from monai.inferers import Inferer
 from .calibration.scoring import score_item
 from .handlers.summary import summarize
 from .inferers import CalibratedInferer, GuaranteedInferer
-from .io.nifti import save_nifti
+from .io.nifti import ANOMALY_DESCRIPTION, MASK_DESCRIPTION, form_of, save_nifti
 from .recipe import contradiction, describe, file_digest, read_model, write_model
 from .transforms import AnomalyPostprocessing, AnomalyPreprocessing
-from .utils import CUASError
+from .utils import CUASError, notes_of
 
 __all__ = ["Finding", "Model", "load_model"]
 
@@ -38,6 +38,7 @@ class Finding:
         affine: 4 x 4, voxel to RAS millimetres.
         summary: the figures, as in a row of ``results.csv``.
         notes: sentences on what is doubtful; empty if nothing is.
+        form: how the scan's own header says where it lies (``HeaderForm.to_array``), if it is NIfTI.
     """
 
     map: np.ndarray
@@ -46,6 +47,7 @@ class Finding:
     affine: np.ndarray
     summary: dict[str, Any]
     notes: tuple[str, ...] = ()
+    form: np.ndarray | None = None
 
     @property
     def volume_ml(self) -> float:
@@ -68,11 +70,14 @@ class Finding:
         return self.summary["components"]
 
     def save(self, output_dir: str | os.PathLike, name: str) -> None:
-        """Write ``NAME_anomaly.nii.gz`` and ``NAME_mask.nii.gz``."""
+        """Write ``NAME_anomaly.nii.gz`` and ``NAME_mask.nii.gz``, in the header form of the scan."""
         folder = Path(output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        save_nifti(folder / f"{name}_anomaly.nii.gz", self.map, self.affine, np.float32)
-        save_nifti(folder / f"{name}_mask.nii.gz", self.mask, self.affine, np.uint8)
+        for what, volume, dtype, kind in (
+            ("anomaly", self.map, np.float32, ANOMALY_DESCRIPTION),
+            ("mask", self.mask, np.uint8, MASK_DESCRIPTION),
+        ):
+            save_nifti(folder / f"{name}_{what}.nii.gz", volume, self.affine, dtype, self.form, kind)
 
 
 class Model:
@@ -191,14 +196,9 @@ class Model:
             "method": self.method,
             "weights": self.digest,
         }
-        notes = tuple(str(note) for note in _notes(item))
+        meta = getattr(item["image"], "meta", {})
         found, inside = ((volume > 0).astype(np.uint8) for volume in (mask, brain))
-        return Finding(anomaly.astype(np.float32), found, inside, affine, summary, notes)
-
-
-def _notes(item: Mapping[str, Any]) -> list[str]:
-    said = getattr(item["image"], "meta", {}).get("notes", "")
-    return [said] if isinstance(said, str) and said else list(said) if said else []
+        return Finding(anomaly.astype(np.float32), found, inside, affine, summary, tuple(notes_of(meta)), form_of(meta))
 
 
 def load_model(path: str | os.PathLike | None = None, device: torch.device | str | None = None) -> Model:

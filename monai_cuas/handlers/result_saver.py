@@ -18,7 +18,7 @@ import nibabel as nib
 import numpy as np
 from ignite.engine import Engine, Events
 
-from ..io.nifti import save_nifti
+from ..io.nifti import ANOMALY_DESCRIPTION, MASK_DESCRIPTION, form_of, save_nifti
 from ..networks.layers import ScoreScale
 from ..utils import PICTURE_SUFFIXES, replacing, require_writable
 from ..visualize.overlay import draw_overlay
@@ -148,11 +148,9 @@ class AnomalyResultSaver:
         mask = _volume(item[self.mask_key]) > 0.5
         brain = _volume(item[self.brain_key]) > 0
         affine = self._affine(item)
-        form = self._form(item)
-        save_nifti(
-            self.output_dir / f"{name}_anomaly.nii.gz", anomaly, affine, np.float32, form, "monai_cuas anomaly map"
-        )
-        save_nifti(self.output_dir / f"{name}_mask.nii.gz", mask, affine, np.uint8, form, "monai_cuas lesion mask")
+        form = form_of(getattr(item.get(self.image_key), "meta", {}))
+        save_nifti(self.output_dir / f"{name}_anomaly.nii.gz", anomaly, affine, np.float32, form, ANOMALY_DESCRIPTION)
+        save_nifti(self.output_dir / f"{name}_mask.nii.gz", mask, affine, np.uint8, form, MASK_DESCRIPTION)
         row = self._row(name, file, anomaly, mask, brain, affine, seconds)
         row["threshold_raised_to"] = self._raised(item)
         row["notes"] = self._meta(item, "notes")
@@ -191,11 +189,6 @@ class AnomalyResultSaver:
             if hasattr(item[key], "affine"):
                 return np.asarray(item[key].affine, dtype=np.float64)
         return np.eye(4)
-
-    def _form(self, item: Mapping[str, Any]) -> np.ndarray | None:
-        """How the scan's own header says where it lies, if it is NIfTI."""
-        form = getattr(item.get(self.image_key), "meta", {}).get("nifti_form")
-        return None if form is None else np.asarray(form, dtype=np.float64).ravel()
 
     def _row(
         self,

@@ -20,7 +20,13 @@ __all__ = ["read_label", "write_volume"]
 _FLIP = np.diag([-1.0, -1.0, 1.0])
 
 
-def write_volume(path: str | os.PathLike, volume: np.ndarray, affine: np.ndarray, compress: bool = True) -> Path:
+def write_volume(
+    path: str | os.PathLike,
+    volume: np.ndarray,
+    affine: np.ndarray,
+    compress: bool = True,
+    form: np.ndarray | None = None,
+) -> Path:
     """
     Write a volume of any dtype as NIfTI or NRRD, by the path's suffix.
 
@@ -29,13 +35,14 @@ def write_volume(path: str | os.PathLike, volume: np.ndarray, affine: np.ndarray
         volume: (X, Y, Z).
         affine: 4 x 4, voxel to RAS millimetres.
         compress: of NRRD only.
+        form: the scan's header form for NIfTI, see :func:`save_nifti`.
 
     Raises:
         HTTPException: 422 if the axes are sheared (a tilted gantry), which NRRD through ITK cannot say.
     """
     path = Path(path)
     if path.name.endswith((".nii.gz", ".nii")):
-        save_nifti(path, volume, affine, volume.dtype.type)
+        save_nifti(path, volume, affine, volume.dtype.type, form)
         return path
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     direction = _FLIP @ (affine[:3, :3] / spacing)

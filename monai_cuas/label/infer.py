@@ -68,9 +68,13 @@ class AnomalyInferTask(InferTask):
             raise refuse(422, sentence(error, str(request.get("image_name", "The scan")))) from None
         folder = request.get("folder") or tempfile.mkdtemp(prefix="cuas-")
         result: dict[str, Any] = {**finding.summary, "label_names": self.labels}
-        file = write_volume(f"{folder}/mask{options.suffix}", finding.mask, finding.affine, options.compress)
+        file = write_volume(
+            f"{folder}/mask{options.suffix}", finding.mask, finding.affine, options.compress, finding.form
+        )
         if request.get("anomaly_map"):
-            anomaly = write_volume(f"{folder}/anomaly{options.suffix}", finding.map, finding.affine, options.compress)
+            anomaly = write_volume(
+                f"{folder}/anomaly{options.suffix}", finding.map, finding.affine, options.compress, finding.form
+            )
             result["anomaly_file"] = str(anomaly)
         result["latencies"] = {"total": round(time.perf_counter() - start, 2)}
         return str(file), result

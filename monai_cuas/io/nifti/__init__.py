@@ -5,8 +5,17 @@
 
 from __future__ import annotations
 
-from .geometry import GeometryError, HeaderForm, grid_of
+from .geometry import GeometryError, HeaderForm, form_of, grid_of
 from .reader import NiftiReader
-from .writer import save_nifti
+from .writer import ANOMALY_DESCRIPTION, MASK_DESCRIPTION, save_nifti
 
-__all__ = ["GeometryError", "HeaderForm", "NiftiReader", "grid_of", "save_nifti"]
+__all__ = [
+    "ANOMALY_DESCRIPTION",
+    "MASK_DESCRIPTION",
+    "GeometryError",
+    "HeaderForm",
+    "NiftiReader",
+    "form_of",
+    "grid_of",
+    "save_nifti",
+]

@@ -10,14 +10,14 @@ and pixdim differ, and nibabel takes a matrix that is singular. Here a contradic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 
-__all__ = ["GeometryError", "HeaderForm", "grid_of"]
+__all__ = ["GeometryError", "HeaderForm", "form_of", "grid_of"]
 
 _SCALES = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}
 _UNITS = {1: "metre", 3: "micron"}
@@ -106,6 +106,12 @@ class HeaderForm:
                 header[f"{'quatern' if names == 'bcd' else 'qoffset'}_{name}"] = value
         for k, name in enumerate("xyz"):
             header[f"srow_{name}"] = self.sform[4 * k : 4 * k + 4]
+
+
+def form_of(meta: Mapping[str, Any]) -> np.ndarray | None:
+    """The array of the header form in the metadata of an image; None if it was no NIfTI."""
+    form = meta.get("nifti_form")
+    return None if form is None else np.asarray(form, dtype=np.float64).ravel()
 
 
 def grid_of(form: HeaderForm, shape: Sequence[int]) -> tuple[np.ndarray, list[str]]:

@@ -14,7 +14,10 @@ import numpy as np
 from ...utils import replacing
 from .geometry import HeaderForm
 
-__all__ = ["save_nifti"]
+__all__ = ["ANOMALY_DESCRIPTION", "MASK_DESCRIPTION", "save_nifti"]
+
+# By these results are known again, whatever they are called.
+ANOMALY_DESCRIPTION, MASK_DESCRIPTION = "monai_cuas anomaly map", "monai_cuas lesion mask"
 
 
 def save_nifti(

@@ -138,14 +138,15 @@ def like_statistic(image: np.ndarray, mask: np.ndarray) -> bool:
         image: (C, X, Y, Z).
         mask: (X, Y, Z) brain.
     """
-    rim = mask & ~ndimage.binary_erosion(mask)
     for channel in image:
         values = channel[mask].astype(np.float64)
         mean, spread = float(values.mean()), float(values.std())
         negative = float((values < 0).mean())
         standard = abs(mean) < 0.01 and abs(spread - 1) < 0.01
-        apart = abs(float(channel[rim].mean()) - mean) if rim.any() else np.inf
-        if not standard and _MIN_NEGATIVE < negative < 1 - _MIN_NEGATIVE and apart < _RIM_APART * spread:
+        if standard or not _MIN_NEGATIVE < negative < 1 - _MIN_NEGATIVE:
+            continue
+        rim = mask & ~ndimage.binary_erosion(mask)
+        if rim.any() and abs(float(channel[rim].mean()) - mean) < _RIM_APART * spread:
             return True
     return False
 
