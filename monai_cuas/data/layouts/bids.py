@@ -10,8 +10,13 @@ from __future__ import annotations
 
 import csv
 import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
 
 from monai_cuas.utils import CUASError
 
@@ -21,8 +26,14 @@ __all__ = ["detect_bids", "read_bids"]
 
 _ALIASES = {"t1w": "t1", "t2w": "t2", "pdw": "pd"}
 _MASK = re.compile(r"(?:^|_)(?:msk|mask|dseg|roi|lesion|label-[A-Za-z]*lesion[A-Za-z]*|label-L)(?:_|$)", re.IGNORECASE)
-_NOT_LESION = re.compile(r"(?:desc|label)-[A-Za-z]*(?:brain|tissue|aseg|csf|gm|wm)(?:_|$)", re.IGNORECASE)
-_HEALTHY = {"control", "controls", "healthy", "hc", "normal"}
+_NOT_LESION = re.compile(
+    r"(?:desc|label)-[A-Za-z]*(?:brain|tissue|aseg|aparc\w*|csf|gm|wm|head|skull)(?:_|$)"
+    r"|(?:^|_)(?:brain|bet|head|skull|wm|gm|csf)(?:_|$)|(?:brain|head|skull|deface)_?mask",
+    re.IGNORECASE,
+)
+# No lesion is that large; a mask of the brain is.
+_MOST_LESION_ML = 500.0
+_HEALTHY = {"control", "controls", "healthy", "healthy control", "healthy controls", "hc", "ctl", "ctrl", "normal"}
 _PATHOLOGICAL = {"patient", "patients", "lesion", "case"}
 _Key = tuple[str, str]
 
@@ -54,13 +65,31 @@ def _key(path: Path, root: Path) -> _Key | None:
 
 
 def _sequence(path: Path) -> str:
-    suffix = stem_of(path).rsplit("_", 1)[-1].lower()
-    return _ALIASES.get(suffix, suffix)
+    """The suffix, and "ce" behind it with contrast agent: T1w after gadolinium is another sequence than T1w."""
+    *entities, suffix = stem_of(path).lower().split("_")
+    contrast = "ce" if any(entity.startswith("ce-") for entity in entities) else ""
+    return _ALIASES.get(suffix, suffix) + contrast
 
 
 def _is_mask(path: Path) -> bool:
     stem = stem_of(path)
     return bool(_MASK.search(stem)) and not _NOT_LESION.search(stem)
+
+
+def _is_derived(path: Path) -> bool:
+    """Masks of the brain, of tissue or of the face, which are neither scans nor lesion masks."""
+    stem = stem_of(path).lower()
+    return stem.endswith(("mask", "msk", "seg")) and bool(_NOT_LESION.search(stem))
+
+
+def _is_whole_brain(path: Path) -> bool:
+    try:
+        image: Any = nib.load(path)
+        voxel = abs(float(np.linalg.det(image.affine[:3, :3])))
+        return float((np.asarray(image.dataobj) > 0).sum()) * voxel / 1000 > _MOST_LESION_ML
+    except (OSError, ValueError, EOFError, zlib.error, nib.filebasedimages.ImageFileError):
+        # What is damaged is said where it is read.
+        return False
 
 
 def _groups(folder: Path) -> dict[str, str]:
@@ -87,7 +116,9 @@ def _masks(report: ReadReport, files: list[Path], root: Path) -> dict[_Key, Path
         key = _key(path, root)
         if key is None or not path.name.endswith(NIFTI_SUFFIXES) or not _is_mask(path):
             continue
-        if key in masks:
+        if _is_whole_brain(path):
+            report.leave_out(path, "a mask of the brain and not of a lesion")
+        elif key in masks:
             report.leave_out(path, f"a second mask of the same scan, {masks[key].name} is used")
         else:
             masks[key] = path
@@ -102,7 +133,8 @@ def read_bids(folder: str | Path, sequences: Sequence[str] | None = None) -> Rea
 
     Args:
         folder: dataset root.
-        sequences: BIDS suffixes in lower case (t1 = T1w, t2 = T2w, flair, dwi, adc, ...); default: the first of
+        sequences: BIDS suffixes in lower case (t1 = T1w, t1ce = T1w with contrast agent (``ce-``), t2 = T2w, flair,
+            dwi, adc, ...); default: the first of
             flair, t1, t2 that is there.
 
     Raises:
@@ -114,7 +146,7 @@ def read_bids(folder: str | Path, sequences: Sequence[str] | None = None) -> Rea
     files = [path for sub in _subject_folders(raw) for path in walk_files(sub, report)]
     for path in files:
         key = _key(path, raw)
-        if key is None or not path.name.endswith(NIFTI_SUFFIXES) or _is_mask(path):
+        if key is None or not path.name.endswith(NIFTI_SUFFIXES) or _is_mask(path) or _is_derived(path):
             continue
         found = scans.setdefault(key, {})
         if _sequence(path) in found:

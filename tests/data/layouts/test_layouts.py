@@ -73,6 +73,39 @@ def test_bids_roles_sessions_and_masks(tmp_path):
     assert report.entries[1].label is None
 
 
+def test_bids_contrast_agent_is_another_sequence(tmp_path):
+    for subject in ("01", "02"):
+        scan(tmp_path / f"sub-{subject}" / "anat" / f"sub-{subject}_ce-gad_T1w.nii.gz")
+    scan(tmp_path / "sub-01" / "anat" / "sub-01_T1w.nii.gz")
+    scan(tmp_path / "sub-01" / "anat" / "sub-01_mod-T1w_defacemask.nii.gz")
+    report = read_layout(tmp_path, "bids")
+    assert [[p.name for p in e.images] for e in report] == [["sub-01_T1w.nii.gz"]]
+    assert reasons(report) == {"sub-02": "no t1 (has t1ce)"}
+    enhanced = read_layout(tmp_path, "bids", sequences=["t1ce"])
+    assert [e.images[0].name for e in enhanced] == ["sub-01_ce-gad_T1w.nii.gz", "sub-02_ce-gad_T1w.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["desc-brain_mask", "T1w_brain_mask", "brain_mask", "T1w_bet_mask", "brainmask", "label-GM_mask", "desc-aseg_dseg"],
+)
+def test_bids_masks_that_are_no_lesion_by_name(tmp_path, name):
+    scan(tmp_path / "sub-01" / "anat" / "sub-01_desc-brain_T1w.nii.gz")
+    scan(tmp_path / "derivatives" / "x" / "sub-01" / "anat" / f"sub-01_{name}.nii.gz")
+    (entry,) = read_layout(tmp_path, "bids")
+    assert entry.images[0].name == "sub-01_desc-brain_T1w.nii.gz"
+    assert (entry.role, entry.label) == (None, None)
+
+
+def test_bids_mask_of_a_whole_brain_is_no_lesion(tmp_path):
+    values = np.ones((30, 30, 30), np.uint8)
+    scan(tmp_path / "sub-01" / "anat" / "sub-01_T1w.nii.gz", values=values)
+    scan(tmp_path / "derivatives" / "x" / "sub-01" / "anat" / "sub-01_mask.nii.gz", values=values)
+    report = read_layout(tmp_path, "bids")
+    assert [(e.role, e.label) for e in report] == [(None, None)]
+    assert "of the brain" in reasons(report)["sub-01_mask.nii.gz"]
+
+
 def test_bids_cohort_folder_as_in_atlas(tmp_path):
     scan(tmp_path / "R001" / "sub-r001s001" / "ses-1" / "anat" / "sub-r001s001_ses-1_T1w.nii.gz")
     assert [e.subject for e in read_layout(tmp_path, "bids")] == ["r001s001"]
