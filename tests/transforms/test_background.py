@@ -133,6 +133,13 @@ def test_a_black_slice_costs_one_slice(axis, place):
     assert "2 separate pieces, which all count" in notes
 
 
+def test_a_part_of_a_brain_is_said():
+    image, brain = _scan()
+    mask, notes = _read(image[:, :, 10:13])
+    np.testing.assert_array_equal(mask, brain[:, :, 10:13])
+    assert f"only {brain[:, :, 10:13].sum() * 0.096:.0f} ml of brain are in view" in notes
+
+
 def test_debris_is_dropped_and_said_if_it_is_much():
     image, brain = _scan()
     image[1, 1, 1] = 500

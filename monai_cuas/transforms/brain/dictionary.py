@@ -16,7 +16,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
 
-from ...utils import BRAIN_MASK_SUFFIX, ScanError, brain_mask_beside
+from ...utils import BRAIN_MASK_SUFFIX, ScanError, add_notes, brain_mask_beside
 from ..io import BrainMaskd, LoadScand, check_brain_volume, same_grid
 from .cache import CachedMask
 from .hd_bet import HDBETMask
@@ -150,5 +150,5 @@ class GivenBrainMaskd(MapTransform):
             d[self.mask_key] = MetaTensor(
                 torch.from_numpy(inside.astype(np.uint8)), meta=dict(image.meta), applied_operations=[]
             )
-            check_brain_volume(d[self.mask_key], path)
+            add_notes(image.meta, check_brain_volume(d[self.mask_key], path))
         return d

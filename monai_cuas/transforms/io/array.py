@@ -42,6 +42,7 @@ _DROPPED_TO_NOTE = 0.02
 _DROPPED_TO_REFUSE = 0.25
 # A few slices of a small brain are more.
 _MIN_BRAIN_ML = 10.0
+_PART_OF_BRAIN_ML = 500.0
 # Of a map of a statistic: share of either sign, and how far the rim lies from the rest, in standard deviations.
 _MIN_NEGATIVE = 0.2
 _RIM_APART = 0.25
@@ -266,11 +267,14 @@ def check_affine(img: NdarrayOrTensor, file: str) -> None:
         raise ScanError(file, f"a field of view of {extent:.0f} mm is implausible", remedy)
 
 
-def check_brain_volume(mask: NdarrayOrTensor, file: str) -> None:
-    """Refuse a brain mask, (1, X, Y, Z), that is smaller than what any scan shows of a brain."""
+def check_brain_volume(mask: NdarrayOrTensor, file: str) -> list[str]:
+    """Refuse a brain mask, (1, X, Y, Z), smaller than what any scan shows of a brain; a note if it is a part of one."""
     volume = float((np.asarray(mask) > 0).sum() * abs(np.linalg.det(_affine(mask)[:3, :3])) / 1000)
     if volume < _MIN_BRAIN_ML:
         raise ScanError(file, f"a brain of {volume:.3g} ml is implausible", "check the scan and its brain mask")
+    if volume < _PART_OF_BRAIN_ML:
+        return [f"only {volume:.0f} ml of brain are in view, and what is found in a part of one is unreliable"]
+    return []
 
 
 def check_finite(image: np.ndarray, file: str) -> None:

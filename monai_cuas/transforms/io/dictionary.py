@@ -252,8 +252,8 @@ class BrainMaskd(MapTransform):
                 d[self.mask_key], notes = self.masker.with_notes(d[key])
             except ValueError as error:
                 raise ScanError(_filename(d[key]), str(error).rstrip("."), "check how it was skull-stripped") from error
+            if not self.masker.pictures:
+                notes = (*notes, *check_brain_volume(d[self.mask_key], _filename(d[key])))
             if isinstance(d[key], MetaTensor):
                 add_notes(d[key].meta, notes)
-            if not self.masker.pictures:
-                check_brain_volume(d[self.mask_key], _filename(d[key]))
         return d
