@@ -15,13 +15,14 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.inferers import Inferer, SliceInferer
+from monai.utils import ensure_tuple
 from torch import nn
 
 from . import __version__, inferers
@@ -38,6 +39,7 @@ __all__ = [
     "file_digest",
     "read_model",
     "read_recipe",
+    "training_digest",
     "write_model",
 ]
 
@@ -401,3 +403,32 @@ def _read(path: str | os.PathLike) -> dict[str, Any]:
         return {"model": document["model"], "recipe": document["recipe"], "calibration": as_plain(calibration)}
     except ValueError as error:
         raise ScanError(path, f"its calibration is not plain data: {error}", "calibrate it again") from error
+
+
+def training_digest(recipe: Recipe, data: Iterable[Mapping[str, Any]], **settings: Any) -> str:
+    """
+    Return the SHA-256 of what decides the weights of a training, for its checkpoints: recipe, settings, scans.
+
+    How long to train is no part of it unless it is given: a run may be resumed to train longer.
+
+    Args:
+        recipe: see :func:`describe`.
+        data: entries of the training and the validation list; paths, sizes and times of their files count.
+        settings: plain data, by name; of an object, such as the loss, what plain data it keeps.
+    """
+    files = [path for entry in data for key in ("image", "label") for path in ensure_tuple(entry.get(key) or ())]
+    stamps = [[path, *_size_and_time(path)] for path in map(os.fspath, files)]
+    made = [recipe.to_dict(), stamps, _comparable({key: _plain_parts(value) for key, value in settings.items()})]
+    return hashlib.sha256(_canonical(made)).hexdigest()
+
+
+def _plain_parts(value: Any) -> Any:
+    if not hasattr(value, "__dict__"):
+        return value
+    kept = {key: part for key, part in sorted(vars(value).items()) if isinstance(part, (bool, int, float, str))}
+    return {"kind": type(value).__qualname__, **kept}
+
+
+def _size_and_time(path: str) -> list[int]:
+    status = os.stat(path) if os.path.exists(path) else None
+    return [status.st_size, status.st_mtime_ns] if status else [0, 0]

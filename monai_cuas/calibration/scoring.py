@@ -13,7 +13,8 @@ import torch
 from monai.data import MetaTensor
 
 from ..data.read_ahead import read_ahead
-from ..data.robust import TolerantDataset
+from ..data.robust import TolerantDataset, note_failure
+from ..utils import ScanError
 from ..utils.progress import track
 
 __all__ = ["score_item", "score_scans"]
@@ -61,7 +62,14 @@ def score_scans(
         return
     scans = TolerantDataset(datalist, preprocessing, failed=failed)
     for item in track(read_ahead(scans), desc, total=len(datalist)):
-        yield item, _maps(item, network, methods, postprocessing, device)
+        try:
+            maps = _maps(item, network, methods, postprocessing, device)
+        except Exception as error:
+            note_failure(scans.failed, str(item["image"].meta.get("filename_or_obj", "a scan")), error)
+            continue
+        yield item, maps
+        # Not to be held while the next ones are made.
+        del item, maps
 
 
 def score_item(
@@ -97,4 +105,9 @@ def _maps(
     device: torch.device | str,
 ) -> dict[str, torch.Tensor]:
     scored = {n: score_item(item, network, inferer, postprocessing, device) for n, inferer in methods.items()}
-    return {name: found["anomaly"][0] for name, found in scored.items()}
+    maps = {name: found["anomaly"][0] for name, found in scored.items()}
+    for name, values in maps.items():
+        if not torch.isfinite(torch.as_tensor(values)).all():
+            file = item["image"].meta.get("filename_or_obj", "a scan")
+            raise ScanError(file, f"its map by {name} holds values that are not numbers", "check the weights")
+    return maps

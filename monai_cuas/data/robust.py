@@ -15,11 +15,26 @@ from monai.transforms import apply_transform
 from monai.utils import ensure_tuple
 from torch.utils.data import get_worker_info
 
-from ..utils import CUASError, user_message
+from ..utils import CUASError, printable, scan_message
 
-__all__ = ["TolerantDataset"]
+__all__ = ["TolerantDataset", "note_failure"]
 
 logger = logging.getLogger(__name__)
+
+
+def note_failure(failed: list[tuple[str, str]], file: str, error: Exception) -> None:
+    """
+    Keep and log that a scan is left out.
+
+    Args:
+        failed: takes (file, sentence).
+        file: path of the scan.
+        error: what was raised; its traceback is logged for developers (level debug).
+    """
+    sentence = scan_message(error, file)
+    failed.append((file, sentence))
+    logger.warning("left out: %s", printable(sentence))
+    logger.debug("%s", type(error).__name__, exc_info=error)
 
 
 class TolerantDataset(IterableDataset):
@@ -31,7 +46,7 @@ class TolerantDataset(IterableDataset):
 
     Args:
         data: datalist.
-        transform: preprocessing; only errors that are the scan's fault (CUASError) are taken, others are raised.
+        transform: preprocessing; whatever it raises for a scan leaves out that scan.
         image_key: key of the path that names the scan.
         failed: list that takes the failures, emptied at the start of each pass.
 
@@ -68,11 +83,8 @@ class TolerantDataset(IterableDataset):
         try:
             return apply_transform(self.transform, dict(entry)) if self.transform is not None else dict(entry)
         except Exception as error:
-            sentence = user_message(error)
-            if sentence is None:
-                raise
-            self.failed.append((os.fspath(ensure_tuple(entry[self.image_key])[0]), sentence))
-            logger.warning("left out: %s", sentence)
+            file = os.fspath(ensure_tuple(entry[self.image_key])[0])
+            note_failure(self.failed, file, error)
             return None
 
     def report(self) -> None:
@@ -85,7 +97,7 @@ class TolerantDataset(IterableDataset):
         if not self.failed:
             return
         for _, sentence in self.failed:
-            logger.error(sentence)
+            logger.error("%s", printable(sentence))
         total = len(self.data)  # type: ignore[arg-type]
         reasons = " ".join(sentence for _, sentence in self.failed)
-        raise CUASError(f"{len(self.failed)} of {total} scans failed: {reasons}")
+        raise CUASError(printable(f"{len({file for file, _ in self.failed})} of {total} scans failed: {reasons}"))

@@ -4,6 +4,14 @@
 from __future__ import annotations
 
 from .adversarial import AdversarialTrainer, LatentPairs, ReconstructionPairs
+from .tolerant import TolerantEvaluator
 from .utils import PrepareBatchAnomaly, PrepareBatchMasked
 
-__all__ = ["AdversarialTrainer", "LatentPairs", "PrepareBatchAnomaly", "PrepareBatchMasked", "ReconstructionPairs"]
+__all__ = [
+    "AdversarialTrainer",
+    "LatentPairs",
+    "PrepareBatchAnomaly",
+    "PrepareBatchMasked",
+    "ReconstructionPairs",
+    "TolerantEvaluator",
+]

@@ -34,7 +34,7 @@ from ..visualize.comparison import RECALL_GRID, draw_precision_recall, save_pane
 from ..visualize.overlay import display_slice, draw_panel, to_ras
 from ..visualize.scan import read_display_scan
 
-__all__ = ["baselines", "evaluate", "size_bin"]
+__all__ = ["baselines", "evaluate", "require_complete", "size_bin"]
 
 logger = logging.getLogger(__name__)
 
@@ -334,6 +334,16 @@ def evaluate(
     _draw(Path(output_dir), gathered, panel, rate)
     logger.info("\n%s\nBy kind and size, and pictures: %s", _table(report, ["all lesions"]), Path(output_dir))
     return report
+
+
+def require_complete(report: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        CUASError: if scans were left out of an evaluation; the figures of the others are written before.
+    """
+    if report["failed"]:
+        reasons = " ".join(sentence for _, sentence in report["failed"])
+        raise CUASError(f"{len(report['failed'])} test scans were left out of the evaluation: {reasons}")
 
 
 def _plain(value: Any) -> Any:

@@ -18,7 +18,7 @@ from ignite.engine import Engine, Events
 
 from ..io.dicom import DicomSeries, SegmentationTerms, make_parametric_map, make_segmentation, series_at
 from ..io.dicom.header import discreet
-from ..utils import CUASError, ScanError, replacing, require_writable
+from ..utils import CUASError, ScanError, replacing, require_writable, scan_message
 from .result_saver import update_csv
 
 __all__ = ["DicomSegSaver"]
@@ -109,10 +109,11 @@ class DicomSegSaver:
             series = series_at(file)
             name = name or (series.uid if series else Path(file).name)
             row = {"dicom_seg": _NOT_DICOM} if series is None else self._write(series, name, item)
-        except CUASError as error:
-            logger.error("no DICOM segmentation: %s", error)
-            self.failed.append(str(error))
-            row = {"dicom_seg": f"none: {error}"}
+        except Exception as error:
+            sentence = scan_message(error, file)
+            logger.error("no DICOM segmentation: %s", sentence)
+            self.failed.append(sentence)
+            row = {"dicom_seg": f"none: {sentence}"}
         update_csv(self.output_dir / "results.csv", {"name": name, **row}, merge=True)
         return row
 

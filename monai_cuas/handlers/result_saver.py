@@ -18,9 +18,10 @@ import nibabel as nib
 import numpy as np
 from ignite.engine import Engine, Events
 
+from ..data.robust import note_failure
 from ..io.nifti import ANOMALY_DESCRIPTION, MASK_DESCRIPTION, form_of, save_nifti
 from ..networks.layers import ScoreScale
-from ..utils import PICTURE_SUFFIXES, replacing, require_writable
+from ..utils import PICTURE_SUFFIXES, ScanError, locked, printable, replacing, require_writable
 from ..visualize.overlay import draw_overlay
 from ..visualize.scan import first_item, read_display_scan
 from .summary import summarize
@@ -34,7 +35,7 @@ _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".dcm", *PICTURE_SUFFIX
 
 def update_csv(path: str | os.PathLike, row: Mapping[str, Any], key: str = "name", merge: bool = False) -> None:
     """
-    Put one row into a table: the row of the same ``key`` is replaced, the others stay.
+    Put one row into a table: the row of the same ``key`` is replaced, the others stay, those of other processes too.
 
     Args:
         path: CSV file, made if absent.
@@ -42,11 +43,16 @@ def update_csv(path: str | os.PathLike, row: Mapping[str, Any], key: str = "name
         key: column that tells rows apart.
         merge: add the columns to the row of the same key, instead of replacing it.
     """
+    text = {k: printable(str(v)) for k, v in row.items()}
+    with locked(path):
+        _update(path, text, key, merge)
+
+
+def _update(path: str | os.PathLike, text: dict[str, str], key: str, merge: bool) -> None:
     rows: list[dict[str, Any]] = []
     if os.path.exists(path):
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-    text = {k: str(v) for k, v in row.items()}
     same = [k for k, old in enumerate(rows) if old.get(key) == text[key]]
     if same:
         rows[same[0]] = {**rows[same[0]], **text} if merge else text
@@ -78,6 +84,8 @@ class AnomalyResultSaver:
         options: postprocessing options to be stated in the table, such as median filter and smallest component.
         overlay: False draws no picture.
         scale: the score's scale, for the scans' p-values; None leaves them out.
+        failed: takes (file, sentence) of a scan whose results cannot be written, and the run goes on; None: the error
+            is raised.
         image_key, brain_key, anomaly_key, mask_key: where the engine's batch and output keep the volumes.
     """
 
@@ -88,6 +96,7 @@ class AnomalyResultSaver:
         options: Mapping[str, Any] | None = None,
         overlay: bool = True,
         scale: ScoreScale | None = None,
+        failed: list[tuple[str, str]] | None = None,
         image_key: str = "image",
         brain_key: str = "brain_mask",
         anomaly_key: str = "anomaly",
@@ -96,7 +105,7 @@ class AnomalyResultSaver:
         if not 0 < rate < 1:
             raise ValueError(f"rate must lie between 0 and 1, got {rate}.")
         self.output_dir, self.rate, self.options, self.overlay = Path(output_dir), rate, dict(options or {}), overlay
-        self.scale = scale
+        self.scale, self.failed = scale, failed
         self.image_key, self.brain_key = image_key, brain_key
         self.anomaly_key, self.mask_key = anomaly_key, mask_key
         self._written: dict[str, str] = {}
@@ -127,7 +136,13 @@ class AnomalyResultSaver:
         now = time.perf_counter()
         seconds = (now - self._clock) / max(len(outputs), 1)
         for given, made in zip(batches, outputs):
-            self.save({**given, **made}, seconds)
+            item = {**given, **made}
+            try:
+                self.save(item, seconds)
+            except Exception as error:
+                if self.failed is None:
+                    raise
+                note_failure(self.failed, self._file(item), error)
         self._clock = time.perf_counter()
 
     def save(self, item: Mapping[str, Any], seconds: float = math.nan) -> dict[str, Any]:
@@ -144,7 +159,9 @@ class AnomalyResultSaver:
         """
         file = self._file(item)
         name = self._name(item, file)
-        anomaly = np.nan_to_num(_volume(item[self.anomaly_key]).astype(np.float32))
+        anomaly = _volume(item[self.anomaly_key]).astype(np.float32)
+        if not np.isfinite(anomaly).all():
+            raise ScanError(file, "its map holds values that are not numbers", "check the weights, or train them again")
         mask = _volume(item[self.mask_key]) > 0.5
         brain = _volume(item[self.brain_key]) > 0
         affine = self._affine(item)
@@ -225,6 +242,7 @@ class AnomalyResultSaver:
         found = f"{row['lesion_volume_ml']:.1f} ml in {row['components']} component(s)"
         text = found if mask.any() else "nothing above the threshold"
         raised = ", raised to keep within the largest share" if row["threshold_raised_to"] else ""
-        title = f"{name}: {text} (threshold: {self.rate:.2%} of healthy brain voxels{raised})"
+        shown = printable(name)
+        title = f"{shown}: {text} (threshold: {self.rate:.2%} of healthy brain voxels{raised})"
         limit = row["threshold_raised_to"] or row["threshold_score"]
         draw_overlay(self.output_dir / f"{name}_overlay.png", scan, anomaly, mask, brain, affine, limit, title)

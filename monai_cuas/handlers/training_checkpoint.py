@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import ignite.distributed as idist
@@ -15,10 +16,28 @@ import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver
 
+from ..utils import ScanError
+
 __all__ = ["TrainingCheckpoint", "find_checkpoints"]
 
 _NAME = re.compile(r"checkpoint_(\d+)\.pt$")
 logger = logging.getLogger(__name__)
+
+
+_DIGEST = "made_with"
+
+
+class _Made:
+    """Digest of settings and data, as part of a checkpoint."""
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+
+    def state_dict(self) -> dict[str, str]:
+        return {"sha256": self.digest}
+
+    def load_state_dict(self, state: dict[str, str]) -> None:
+        self.digest = state["sha256"]
 
 
 def find_checkpoints(folder: str | os.PathLike) -> list[str]:
@@ -42,9 +61,21 @@ class TrainingCheckpoint:
         objects: what to save and restore beside the trainer; each has ``state_dict`` and ``load_state_dict``.
         resume: False starts anew and removes the checkpoints of an earlier run, with a warning.
         n_saved: how many checkpoints are kept.
+        digest: of settings and data, see :func:`monai_cuas.recipe.training_digest`; a checkpoint of another one is
+            refused. None: not checked.
+        stale: files of an earlier run, such as its best weights, that a new one removes at its start.
     """
 
-    def __init__(self, folder: str, objects: dict[str, Any], resume: bool = False, n_saved: int = 2) -> None:
+    def __init__(
+        self,
+        folder: str,
+        objects: dict[str, Any],
+        resume: bool = False,
+        n_saved: int = 2,
+        digest: str | None = None,
+        stale: Sequence[str] = (),
+    ) -> None:
+        self.digest, self.stale = digest, tuple(stale)
         self.folder, self.objects, self.resume, self.n_saved = folder, objects, resume, n_saved
 
     def attach(self, engine: Engine) -> None:
@@ -52,6 +83,8 @@ class TrainingCheckpoint:
         state = {**self.objects, "trainer": engine}
         if getattr(engine, "scaler", None) is not None:
             state["scaler"] = engine.scaler  # type: ignore[attr-defined]
+        if self.digest is not None:
+            state[_DIGEST] = _Made(self.digest)
         saver = Checkpoint(
             state,
             DiskSaver(self.folder, require_empty=False),
@@ -63,13 +96,46 @@ class TrainingCheckpoint:
 
     def _start(self, engine: Engine, state: dict[str, Any]) -> None:
         found = find_checkpoints(self.folder)
-        if self.resume and found:
+        document, damaged = self._newest(found) if self.resume else (None, [])
+        if document is not None:
             max_epochs = engine.state.max_epochs
-            Checkpoint.load_objects(state, torch.load(found[0], map_location="cpu", weights_only=True))
+            found = [path for path in found if path not in damaged]
+            self._require_same(found[0], document)
+            Checkpoint.load_objects(state, document)
             # the run asked for now decides how long to train, not the one that wrote the checkpoint
             engine.state.max_epochs = max_epochs
             logger.info("Resumed from %s (epoch %d of %d).", found[0], engine.state.epoch, max_epochs)
         elif found:
             logger.warning("%s holds an earlier run, replaced now (--resume true would go on with it).", self.folder)
-        for path in () if idist.get_rank() > 0 else found[1:] if self.resume else found:
-            os.remove(path)
+        if idist.get_rank() > 0:
+            return
+        old = [] if document is not None else [path for path in self.stale if os.path.isfile(path)]
+        for path in [*damaged, *old, *(found[1:] if document is not None else found)]:
+            if os.path.isfile(path):
+                os.remove(path)
+
+    def _newest(self, found: Sequence[str]) -> tuple[dict[str, Any] | None, list[str]]:
+        """The newest checkpoint that can be read, and those before it that cannot."""
+        damaged: list[str] = []
+        for path in found:
+            try:
+                document = torch.load(path, map_location="cpu", weights_only=True)
+                if isinstance(document, dict):
+                    return document, damaged
+            except Exception:  # torch raises many kinds for a damaged file
+                pass
+            logger.warning("%s: this checkpoint is damaged; the one before it is taken.", path)
+            damaged.append(path)
+        if damaged:
+            raise ScanError(damaged[0], "no checkpoint of this run can be read", "train anew, without --resume true")
+        return None, []
+
+    def _require_same(self, path: str, document: dict[str, Any]) -> None:
+        if self.digest is None:
+            return
+        if document.get(_DIGEST, {}).get("sha256") != self.digest:
+            raise ScanError(
+                path,
+                "this run was made with other settings, data or another version",
+                "give it the same ones, take another --output_dir, or train anew without --resume true",
+            )

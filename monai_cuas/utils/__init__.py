@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from .arguments import RecordsArguments, as_plain
-from .errors import CUASError, ScanError, user_message
+from .errors import CUASError, ScanError, scan_message, user_message
 from .files import (
     BRAIN_MASK_SUFFIX,
     PICTURE_SUFFIXES,
     VOLUME_SUFFIXES,
     brain_mask_beside,
     is_brain_mask,
+    locked,
+    printable,
     replacing,
     require_writable,
     scan_stem,
@@ -29,9 +31,12 @@ __all__ = [
     "as_plain",
     "brain_mask_beside",
     "is_brain_mask",
+    "locked",
     "notes_of",
+    "printable",
     "replacing",
     "require_writable",
+    "scan_message",
     "scan_stem",
     "user_message",
     "walk_files",

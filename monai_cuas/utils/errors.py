@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import os
+import traceback
+from pathlib import Path
 
-__all__ = ["CUASError", "ScanError", "user_message"]
+__all__ = ["CUASError", "ScanError", "scan_message", "user_message"]
 
 
 class CUASError(ValueError):
@@ -39,3 +41,32 @@ def user_message(error: BaseException | None) -> str | None:
             return str(error)
         error = error.__cause__ or error.__context__
     return None
+
+
+def scan_message(error: BaseException, file: str | os.PathLike) -> str:
+    """
+    Return one sentence on whatever went wrong with one scan, so that the others can go on.
+
+    What an unforeseen exception says is not repeated, since it may quote the header, and with it the patient's name.
+
+    Args:
+        error: of any kind.
+        file: path of the scan, to be named.
+    """
+    sentence = user_message(error)
+    if sentence is not None:
+        return sentence
+    while error.__cause__ is not None:
+        # MONAI wraps what a transform raises
+        error = error.__cause__
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return f"{os.fspath(file)}: there is not enough memory for this scan; use a machine with more."
+    if isinstance(error, OSError):
+        return (
+            f"{os.fspath(file)}: a file of this scan cannot be read or written ({error.strerror or 'no reason given'})."
+        )
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    place = f" in {Path(last[0].filename).name}, line {last[0].lineno}" if last else ""
+    return (
+        f"{os.fspath(file)}: this scan cannot be processed ({type(error).__name__}{place}); leave it out or report it."
+    )

@@ -8,11 +8,17 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import CUASError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = [
     "BRAIN_MASK_SUFFIX",
@@ -20,6 +26,8 @@ __all__ = [
     "VOLUME_SUFFIXES",
     "brain_mask_beside",
     "is_brain_mask",
+    "locked",
+    "printable",
     "replacing",
     "require_writable",
     "scan_stem",
@@ -38,6 +46,33 @@ VOLUME_SUFFIXES = (
 """Of volumes that can be read, DICOM apart; a longer one stands before those that it ends in."""
 
 
+def printable(text: str) -> str:
+    """The text with what is no UTF-8, as in a file's name from another system, shown as ``\\xe4``."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _temporary_name(name: str) -> str:
+    """Of this process and thread; no longer than a name may be."""
+    return f".tmp-{os.getpid()}-{threading.get_ident() % 10**6}-{name if len(os.fsencode(name)) < 200 else name[-40:]}"
+
+
+@contextmanager
+def locked(path: str | os.PathLike) -> Iterator[None]:
+    """
+    Keep other processes from changing a file while the block reads and writes it.
+
+    The lock is a hidden file beside it, which stays: it is the system that lets it go when a process ends or is killed.
+
+    Args:
+        path: the file, which need not exist; its folder must.
+    """
+    final = Path(path)
+    with open(final.with_name(f".{final.name}.lock"), "a", encoding="utf-8") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """
@@ -49,7 +84,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         path: final path; its folder must exist.
     """
     final = Path(path)
-    temporary = final.with_name(f".tmp-{os.getpid()}-{final.name}")
+    temporary = final.with_name(_temporary_name(final.name))
     try:
         yield temporary
         os.replace(temporary, final)

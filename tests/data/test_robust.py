@@ -25,11 +25,30 @@ def test_tolerant_dataset_goes_on(data, tmp_path):
     fine.report()
 
 
-def test_tolerant_dataset_does_not_hide_bugs(data):
-    def broken(_):
-        raise KeyError("a bug")
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "not enough memory"),
+        (OSError(36, "File name too long"), "File name too long"),
+        (UnicodeEncodeError("utf-8", "x", 0, 1, "no"), "UnicodeEncodeError"),
+        (KeyError("DOE^JANE"), "KeyError"),
+    ],
+)
+def test_whatever_one_scan_raises_leaves_out_that_scan(data, error, said):
+    def broken(entry):
+        if entry["subject"] == "s1":
+            raise error
+        return entry
 
-    with pytest.raises(RuntimeError):
-        list(TolerantDataset(data, broken))
+    dataset = TolerantDataset(data, broken)
+    assert [item["subject"] for item in dataset] == ["s0", "s2"]
+    assert [file for file, _ in dataset.failed] == [str(data[1]["image"])]
+    with pytest.raises(CUASError, match=f"1 of 3 scans failed: .*{said}") as caught:
+        dataset.report()
+    # an unforeseen exception may quote the header
+    assert "DOE" not in str(caught.value)
+
+
+def test_no_scan_at_all():
     with pytest.raises(CUASError, match="no scan"):
         TolerantDataset([], PRE)

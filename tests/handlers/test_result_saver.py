@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import csv
+import os
+from multiprocessing import get_context
 
 import nibabel as nib
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 from ignite.engine import Engine
 from monai.data import MetaTensor
 
-from monai_cuas.handlers.result_saver import AnomalyResultSaver
+from monai_cuas.handlers.result_saver import AnomalyResultSaver, update_csv
 from monai_cuas.networks.layers import ScoreCalibration
 from monai_cuas.utils import CUASError
 
@@ -108,9 +110,8 @@ def test_stated_name_wins_and_equal_names_do_not_overwrite(tmp_path):
     assert {n: r["components"] for n, r in _rows(out).items()} == {"x": "2", "x_2": "0"}
 
 
-def test_healthy_scan_and_nan_are_drawn_and_saved(tmp_path):
+def test_healthy_scan_is_drawn_and_saved(tmp_path):
     item, made = _scan(tmp_path, lesion=False)
-    made["anomaly"][0, 5, 5, 3] = float("nan")
     out = tmp_path / "out"
     _run(AnomalyResultSaver(out), [(item, made)])
     assert np.isfinite(nib.load(out / "scan_anomaly.nii.gz").get_fdata()).all()
@@ -151,3 +152,35 @@ def test_p_value_and_a_raised_threshold(tmp_path):
     assert (rows["plain"]["scan_p_value"], rows["plain"]["threshold_raised_to"]) == ("", "")
     # the highest 0.1% are at 3.5: one of three calibration scans is as high
     assert (rows["scan"]["scan_p_value"], rows["scan"]["threshold_raised_to"]) == ("0.5", "2.25")
+
+
+def _fill(path: str, prefix: str) -> None:
+    for k in range(25):
+        update_csv(path, {"name": f"{prefix}{k}", "value": k})
+
+
+def test_processes_in_one_folder_lose_no_row(tmp_path):
+    path = tmp_path / "results.csv"
+    processes = [get_context("spawn").Process(target=_fill, args=(str(path), prefix)) for prefix in "ab"]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    with open(path, newline="") as file:
+        assert sorted(row["name"] for row in csv.DictReader(file)) == sorted(f"{p}{k}" for p in "ab" for k in range(25))
+
+
+def test_a_scan_that_cannot_be_saved_does_not_end_the_run(tmp_path):
+    out, failed = tmp_path / "out", []
+    long_name, nan = _scan(tmp_path, "b", stated_name="x" * 300), _scan(tmp_path, "c")
+    nan[1]["anomaly"][0, 5, 5, 3] = float("nan")
+    latin = _scan(tmp_path, "d", stated_name="m\udcfcller")
+    saver = AnomalyResultSaver(out, failed=failed)
+    _run(saver, [_scan(tmp_path, "a"), long_name, nan, latin, _scan(tmp_path, "e")])
+    assert {"a", "e"} <= set(_rows(out))
+    assert [os.path.basename(file) for file, _ in failed][:2] == ["b.nii.gz", "c.nii.gz"]
+    assert "too long" in failed[0][1]
+    assert "not numbers" in failed[1][1]
+    assert "m\\xfcller" in _rows(out)
+    assert not list(out.glob(".tmp*"))

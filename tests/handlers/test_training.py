@@ -9,7 +9,7 @@ from ignite.engine import Engine
 from monai.transforms import RandGaussianNoise
 
 from monai_cuas.handlers import BestWeightsSaver, EpochSeedHandler, StopOnNan, TrainingCheckpoint, find_checkpoints
-from monai_cuas.utils import CUASError
+from monai_cuas.utils import CUASError, ScanError
 
 
 class _Noisy:
@@ -79,3 +79,42 @@ def test_nan_loss_stops():
     StopOnNan().attach(engine)
     with pytest.raises(CUASError, match="became nan in epoch 1"):
         engine.run([0], max_epochs=1)
+
+
+def _resume(folder, digest: str | None, epochs: int, **how) -> Engine:
+    net = torch.nn.Linear(1, 1)
+    trainer = Engine(lambda *_: {"loss": torch.tensor(0.0)})
+    TrainingCheckpoint(str(folder), {"network": net}, digest=digest, **how).attach(trainer)
+    trainer.run([0], max_epochs=epochs)
+    return trainer
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
+    _resume(tmp_path, "a", 2)
+    with pytest.raises(ScanError, match="checkpoint_2.pt: this run was made with other settings"):
+        _resume(tmp_path, "b", 3, resume=True)
+    assert len(find_checkpoints(tmp_path)) == 2
+    assert _resume(tmp_path, "a", 3, resume=True).state.epoch == 3
+
+
+def test_of_a_damaged_checkpoint_the_one_before_is_taken(tmp_path, caplog):
+    _resume(tmp_path, "a", 2)
+    newest = tmp_path / "checkpoint_2.pt"
+    newest.write_bytes(newest.read_bytes()[:200])
+    _resume(tmp_path, "a", 3, resume=True)
+    assert "checkpoint_2.pt: this checkpoint is damaged" in caplog.text
+    for path in find_checkpoints(tmp_path):
+        torch.load(path, weights_only=True)
+        (tmp_path / path).write_bytes(b"")
+    with pytest.raises(ScanError, match="no checkpoint of this run can be read"):
+        _resume(tmp_path, "a", 4, resume=True)
+
+
+def test_a_new_run_removes_the_best_weights_of_the_one_before(tmp_path):
+    best = tmp_path / "best.pt"
+    best.write_text("old")
+    _resume(tmp_path, "a", 1, stale=[str(best)])
+    assert not best.exists()
+    best.write_text("new")
+    _resume(tmp_path, "a", 2, resume=True, stale=[str(best)])
+    assert best.exists()

@@ -1,0 +1,44 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Inference goes on when the map or the mask of one scan cannot be made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monai.engines import SupervisedEvaluator
+from monai.utils import first
+
+from ..data.robust import note_failure
+
+__all__ = ["TolerantEvaluator"]
+
+
+class TolerantEvaluator(SupervisedEvaluator):
+    """
+    MONAI's ``SupervisedEvaluator`` for batches of one scan: an exception of network, inferer or postprocessing leaves
+    out that scan and nothing else. Handlers of the iteration then find an empty batch and an empty output.
+
+    Args:
+        failed: takes (file, sentence), such as that of :class:`~monai_cuas.data.robust.TolerantDataset`.
+        kwargs: of ``SupervisedEvaluator``.
+    """
+
+    def __init__(self, *args: Any, failed: list[tuple[str, str]] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.failed: list[tuple[str, str]] = [] if failed is None else failed
+
+    def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> Any:
+        try:
+            return super()._iteration(engine, batchdata)
+        except Exception as error:
+            note_failure(self.failed, _file_of(batchdata), error)
+            engine.state.batch = []
+            return []
+
+
+def _file_of(batchdata: Any) -> str:
+    meta = getattr(batchdata.get("image"), "meta", {}) if isinstance(batchdata, dict) else {}
+    file = meta.get("filename_or_obj", "a scan")
+    return str(first(file, "a scan") if isinstance(file, (list, tuple)) else file)

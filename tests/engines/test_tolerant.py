@@ -1,0 +1,43 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import torch
+from ignite.engine import Events
+from monai.data import MetaTensor
+
+from monai_cuas.engines import TolerantEvaluator
+
+
+def _batch(k: int) -> dict:
+    return {"image": MetaTensor(torch.full((1, 1, 4, 4), float(k)), meta={"filename_or_obj": [f"{k}.nii.gz"]})}
+
+
+def test_a_map_that_cannot_be_made_leaves_out_that_scan():
+    seen: list[int] = []
+    failed: list[tuple[str, str]] = []
+
+    def infer(inputs, network):
+        if inputs.max() == 1:
+            raise RuntimeError("out of whatever")
+        return inputs
+
+    class Seen:
+        def attach(self, engine):
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+        def __call__(self, engine):
+            seen.append(len(engine.state.output))
+
+    evaluator = TolerantEvaluator(
+        device="cpu",
+        val_data_loader=[_batch(k) for k in range(3)],
+        network=torch.nn.Identity(),
+        inferer=infer,
+        val_handlers=[Seen()],
+        failed=failed,
+    )
+    evaluator.run()
+    assert seen == [1, 0, 1]
+    assert [file for file, _ in failed] == ["1.nii.gz"]
