@@ -13,7 +13,7 @@ from .inferer import (
     VolumeScaledInferer,
     unwrap,
 )
-from .joined_map import JoinedMapInferer, join_p_values
+from .joined_map import JoinedMapInferer
 from .smoothing import BrainSmoothing
 
 __all__ = [
@@ -26,6 +26,5 @@ __all__ = [
     "StandardizedIntensityInferer",
     "TrainingOutputInferer",
     "VolumeScaledInferer",
-    "join_p_values",
     "unwrap",
 ]

@@ -16,7 +16,7 @@ from skimage.exposure import equalize_hist
 
 from ..networks.layers import GuaranteedCalibration, ScoreCalibration, ScoreScale
 from ..utils import RecordsArguments
-from .smoothing import BrainSmoothing
+from .smoothing import BrainSmoothing, spacing_of
 
 __all__ = [
     "CalibratedInferer",
@@ -172,7 +172,7 @@ class StandardizedIntensityInferer(RecordsArguments, Inferer):
 
     Args:
         two_sided: the distance from the scan's own median in place of the intensity, so that dark counts too.
-        smoothing: of :class:`BrainSmoothing`, before that; 0: none.
+        smoothing: of :class:`BrainSmoothing`, in mm, before that; 0: none.
     """
 
     def __init__(self, two_sided: bool = False, smoothing: float | Sequence[float] = 0.0) -> None:
@@ -190,7 +190,7 @@ class StandardizedIntensityInferer(RecordsArguments, Inferer):
         """
         image = unwrap(network).standardize(_plain(inputs)).mean(dim=1, keepdim=True)
         brain = _plain(inputs).amax(dim=1, keepdim=True) > 0
-        image = self.smooth(image, brain)
+        image = self.smooth(image, brain, spacing_of(inputs))
         if not self.two_sided:
             return image
         return torch.stack([self._distance(volume, mask) for volume, mask in zip(image, brain)])

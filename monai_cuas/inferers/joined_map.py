@@ -1,160 +1,107 @@
 # Copyright (c) monai_cuas contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The network's map on each scan's own scale, joined with how bright a voxel is for its scan."""
+"""The network's map times how bright a voxel is, as far as the network is in its depth."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from monai.inferers import SliceInferer
 from monai.utils import convert_to_tensor
+from torch.nn import functional as F
 
 from ..utils import RecordsArguments
 from .inferer import StandardizedIntensityInferer, unwrap
-from .smoothing import BrainSmoothing
+from .smoothing import BrainSmoothing, spacing_of
 
-__all__ = ["JoinedMapInferer", "join_p_values"]
+__all__ = ["JoinedMapInferer"]
 
-
-def join_p_values(scores: Sequence[torch.Tensor], weights: Sequence[float], power: float) -> torch.Tensor:
-    """
-    Join p-values by their weighted power mean, (sum of w p^power)^(1 / power) (Vovk and Wang, Biometrika 2020).
-
-    0 is the geometric mean, which ranks as Fisher's statistic and asks that all sources agree a little; -1 the harmonic
-    mean (Wilson, PNAS 2019), for which one source that is sure is enough. The result is no p-value itself: the
-    calibration gives it its scale.
-
-    Args:
-        scores: -log10 of p-values, of one shape.
-        weights: one for each, positive; their sum does not matter.
-        power: at most 0.
-
-    Returns:
-        -log10 of the mean, of the same shape; 0 where all are 0.
-
-    Raises:
-        ValueError: if the power is positive or infinite.
-    """
-    _checked(power)
-    stacked = torch.stack(list(scores))
-    share = torch.as_tensor(weights, dtype=stacked.dtype, device=stacked.device)
-    share = (share / share.sum()).reshape(-1, *[1] * (stacked.ndim - 1))
-    if power == 0:
-        return (share * stacked).sum(dim=0)
-    scale = -power * math.log(10.0)
-    return torch.logsumexp(scale * stacked + share.log(), dim=0) / scale
-
-
-def _checked(power: float) -> float:
-    if not -math.inf < power <= 0:
-        raise ValueError(f"power must be a finite number, at most 0, got {power}.")
-    return float(power)
+_DARKEST = 1e-3
 
 
 class JoinedMapInferer(RecordsArguments, SliceInferer):
     """
-    MONAI's ``SliceInferer``, its map smoothed and scaled by each scan; the intensity may be joined to it.
+    MONAI's ``SliceInferer`` whose map, a logit, is smoothed, made a probability and multiplied with the intensity.
 
-    1. The map is the mean over the slice and the mirrored slice (``flip``) and is smoothed in 3D within the brain, as
+    1. The logit is the mean over the slice and the mirrored slice (``flip``) and is smoothed in 3D within the brain, as
        slices are scored one by one and their noise is independent.
-    2. With ``normalize_map_per_scan``, the median of the brain becomes 0 and its 90% quantile 1, so that a scanner or
-       an anatomy on which the network is more alarmed everywhere does not raise the rate of false positives. Lesions
-       that cover a tenth of the brain are beyond what this scale can stand.
-    3. The network's ``map_scale`` turns this into -log10 of the healthy p-value.
-    4. The intensity goes the same way (``intensity_scale``), with the weight ``intensity_weight`` beside the map's 1,
-       and the two p-values are joined by :func:`join_p_values`. A negative ``intensity_weight`` turns the intensity
-       over first: dark is suspicious.
-
-    Networks without these scales, and weights whose scales ``fit_source_scales`` never set, skip step 3.
+    2. Its sigmoid p is raised to ``map_weight`` and multiplied with the smoothed standardised intensity, raised to
+       ``intensity_weight``: a voxel counts that both find suspicious. Nothing here depends on the scan's other voxels,
+       so a large lesion is no less a lesion for its size.
+    3. Where the network is alarmed everywhere, it is out of its depth (another site, another contrast): the median of
+       log p over the brain then lies above that of every normal scan, which travels with the weights
+       (``NormalLevel``), and the weight of the map falls by a factor of e for each e times of p. A lesion moves the
+       median little, as long as it is less than half of the brain.
 
     Args:
-        intensity_weight: weight of the intensity's p-values. 1 where bright is suspicious (FLAIR, T2, CT), 0 leaves it
-            out (T1), -1: dark is.
-        joining_power: exponent of the mean that joins the two p-values, see :func:`join_p_values`.
-        smoothing: standard deviation of the Gaussian in voxels of the network's grid, a number or one for each axis; 0:
-            none.
+        args, kwargs: of ``SliceInferer``.
+        map_weight: exponent of the map's probability.
+        intensity_weight: exponent of the intensity. 1 where bright is suspicious (FLAIR, T2, CT), 0 leaves it out (T1),
+            -1: dark is.
+        smoothing: of :class:`BrainSmoothing`, in mm, for both.
         flip: also score the slices mirrored left to right.
-        normalize_map_per_scan: each scan has a scale of its own, for scans of other scanners than the training's; False
-            finds more in scans of the same scanner and protocol.
-        kwargs: of ``SliceInferer``.
 
     Raises:
-        ValueError: if ``smoothing`` is negative or of a wrong length, or ``joining_power`` is positive.
+        ValueError: if ``smoothing`` is negative or of a wrong length, or ``map_weight`` is not positive.
     """
 
     def __init__(
         self,
         *args: Any,
+        map_weight: float = 0.5,
         intensity_weight: float = 0.0,
-        joining_power: float = 0.0,
         smoothing: float | Sequence[float] = 0.0,
         flip: bool = False,
-        normalize_map_per_scan: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.intensity_weight, self.flip, self.smooth = float(intensity_weight), flip, BrainSmoothing(smoothing)
-        self.joining_power, self.normalize_map_per_scan = _checked(joining_power), normalize_map_per_scan
+        if not map_weight > 0:
+            raise ValueError(f"map_weight must be positive, got {map_weight}.")
+        self.map_weight, self.intensity_weight, self.flip = float(map_weight), float(intensity_weight), flip
+        self.smooth = BrainSmoothing(smoothing)
         # the baseline itself, so that what is joined is what stands beside it in the tables
         self.intensity = StandardizedIntensityInferer(smoothing=smoothing)
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
         """
         Args:
-            inputs: volume, (B, C, X, Y, Z), foreground-quantile coordinates, background 0.
+            inputs: volume, (B, C, X, Y, Z), foreground-quantile coordinates; a MetaTensor tells the voxel size.
             network: gives the map of slices; its ``standardize`` gives the intensity.
 
         Returns:
-            Map of shape (B, 1, X, Y, Z), 0 outside the brain: joined -log10 p-values, or, without scales, the map of
-            step 2.
+            Map of shape (B, 1, X, Y, Z), in [0, 1], 0 outside the brain.
         """
-        plain = convert_to_tensor(inputs, track_meta=False)
-        bare = unwrap(network)
-        score = self._p_values(self.map_source(plain, network, *args, **kwargs), "map_scale", bare)
+        plain: Any = convert_to_tensor(inputs, track_meta=False)
+        brain = plain.amax(dim=1, keepdim=True) > 0
+        log_p = self.log_probability(inputs, network, *args, **kwargs)
+        score = self._weights(log_p, brain, unwrap(network)) * log_p
         if self.intensity_weight:
-            intensity = self._p_values(self.intensity_source(plain, network), "intensity_scale", bare)
-            score = join_p_values([score, intensity], [1.0, abs(self.intensity_weight)], self.joining_power)
-        return torch.where(self._brain(plain), score, 0.0)
+            image = self.intensity(inputs, network)
+            image = image if self.intensity_weight > 0 else 1.0 - image
+            score = score + abs(self.intensity_weight) * image.clamp(min=_DARKEST).log()
+        return torch.where(brain, score.exp(), 0.0)
 
-    def map_source(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Return the map of step 2, (B, 1, X, Y, Z)."""
-        maps = self._scored(inputs, network, *args, **kwargs)
+    def log_probability(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Logarithm of the smoothed map's sigmoid, (B, 1, X, Y, Z), of any value outside the brain."""
+        plain: Any = convert_to_tensor(inputs, track_meta=False)
+        maps = self._logit(plain, network, *args, **kwargs)
         if self.flip:
-            maps = 0.5 * (maps + self._scored(inputs.flip(2), network, *args, **kwargs).flip(2))
-        return self._prepared(self.smooth(maps, self._brain(inputs)), inputs)
+            maps = 0.5 * (maps + self._logit(plain.flip(2), network, *args, **kwargs).flip(2))
+        brain = plain.amax(dim=1, keepdim=True) > 0
+        return F.logsigmoid(self.smooth(maps, brain, spacing_of(inputs)))
 
-    def intensity_source(self, inputs: torch.Tensor, network: Callable) -> torch.Tensor:
-        """Return the standardised intensity, turned over if dark counts, of step 2, (B, 1, X, Y, Z)."""
-        image = self.intensity(inputs, network)
-        return self._prepared(-image if self.intensity_weight < 0 else image, inputs)
-
-    def _scored(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def _logit(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         return convert_to_tensor(super().__call__(inputs, network, *args, **kwargs), track_meta=False).float()
 
-    def _prepared(self, smooth: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
-        brain = self._brain(inputs)
-        return self._scaled(smooth, brain) if self.normalize_map_per_scan else torch.where(brain, smooth, 0.0)
-
-    @staticmethod
-    def _brain(inputs: torch.Tensor) -> torch.Tensor:
-        return inputs.amax(dim=1, keepdim=True) > 0
-
-    @staticmethod
-    def _p_values(source: torch.Tensor, name: str, network: Any) -> torch.Tensor:
-        scale = getattr(network, name, None)
-        return source if scale is None else scale(source)
-
-    @staticmethod
-    def _scaled(maps: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
-        out = torch.zeros_like(maps)
-        for volume, mask, target in zip(maps, brain, out):
-            values = volume[mask].sort().values
-            if not len(values):
-                continue
-            middle, high = values[len(values) // 2], values[int(0.9 * (len(values) - 1))]
-            target[mask] = (volume[mask] - middle) / (high - middle).clamp(min=1e-6)
-        return out
+    def _weights(self, log_p: torch.Tensor, brain: torch.Tensor, network: Any) -> torch.Tensor:
+        """Exponent of each volume's map, (B, 1, 1, 1, 1)."""
+        level = getattr(network, "normal_level", None)
+        highest = None if level is None or not level.is_known else level.highest.to(log_p)
+        weights = log_p.new_full((len(log_p), 1, 1, 1, 1), self.map_weight)
+        for k, (volume, inside) in enumerate(zip(log_p, brain)):
+            if highest is not None and inside.any():
+                weights[k] *= torch.exp(-(volume[inside].median() - highest).clamp(min=0.0))
+        return weights

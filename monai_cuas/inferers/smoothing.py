@@ -8,10 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from monai.data import MetaTensor
+from monai.data.utils import affine_to_spacing
 from monai.networks.layers import GaussianFilter
 from torch import nn
 
-__all__ = ["BrainSmoothing"]
+__all__ = ["BrainSmoothing", "spacing_of"]
+
+
+def spacing_of(inputs: torch.Tensor) -> tuple[float, ...]:
+    """Voxel size in mm of volumes (B, C, X, Y, Z), of the first of them; 1 mm where the tensor does not tell."""
+    if not isinstance(inputs, MetaTensor):
+        return (1.0, 1.0, 1.0)
+    affine = inputs.affine
+    return tuple(float(size) for size in affine_to_spacing(affine[0] if affine.ndim == 3 else affine))
 
 
 class BrainSmoothing(nn.Module):
@@ -19,7 +29,8 @@ class BrainSmoothing(nn.Module):
     MONAI's ``GaussianFilter`` in 3D, normalised so that nothing of the background is mixed in.
 
     Args:
-        sigma: standard deviation in voxels of the network's grid, a number or one for each axis; 0: none.
+        sigma: standard deviation in mm, a number or one for each axis; 0: none. Across thick slices it is less than a
+            voxel, so that they are not mixed.
 
     Raises:
         ValueError: if it is negative or of a wrong length.
@@ -31,19 +42,22 @@ class BrainSmoothing(nn.Module):
         if len(values) != 3 or min(values) < 0:
             raise ValueError(f"smoothing must be a number or three, not negative, got {sigma}.")
         self.sigma = tuple(values)
-        # a sigma of exactly 0 would divide by it
-        self.blur = GaussianFilter(3, [max(s, 1e-3) for s in values]) if max(values) > 0 else None
 
-    def forward(self, maps: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, maps: torch.Tensor, brain: torch.Tensor, spacing: Sequence[float] = (1.0, 1.0, 1.0)
+    ) -> torch.Tensor:
         """
         Args:
             maps: (B, 1, X, Y, Z).
             brain: bool, of the same shape.
+            spacing: voxel size in mm.
 
         Returns:
             The smoothed map, 0 outside the brain; ``maps`` itself without a sigma.
         """
-        if self.blur is None:
+        if not max(self.sigma):
             return maps
-        inside, blur = brain.to(maps.dtype), self.blur.to(maps.device)
+        # a sigma of exactly 0 would divide by it
+        blur = GaussianFilter(3, [max(s / mm, 1e-3) for s, mm in zip(self.sigma, spacing)]).to(maps.device)
+        inside = brain.to(maps.dtype)
         return torch.where(brain, blur(maps * inside) / blur(inside).clamp(min=1e-3), 0.0)

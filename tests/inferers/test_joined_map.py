@@ -5,21 +5,24 @@ from __future__ import annotations
 
 import pytest
 import torch
+from monai.data import MetaTensor
 from torch import nn
 
-from monai_cuas.inferers import JoinedMapInferer, join_p_values
-from monai_cuas.networks.layers import LandmarkStandardization, SourceScale
+from monai_cuas.inferers import BrainSmoothing, JoinedMapInferer, StandardizedIntensityInferer
+from monai_cuas.networks.layers import LandmarkStandardization, NormalLevel
 
 
 class _Gain(nn.Module):
-    """A map with a scale and an offset of its own."""
+    """A logit that grows with the intensity, and a side that it prefers."""
 
-    def __init__(self, gain: float = 1.0, offset: float = 0.0) -> None:
+    def __init__(self, gain: float = 4.0, offset: float = -2.0, lean: float = 0.0) -> None:
         super().__init__()
-        self.gain, self.offset, self.standardize = gain, offset, LandmarkStandardization(1)
+        self.gain, self.offset, self.lean = gain, offset, lean
+        self.standardize, self.normal_level = LandmarkStandardization(1), NormalLevel()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.gain * x.square() + self.offset
+        place = torch.linspace(-1, 1, x.shape[2]).view(1, 1, -1, 1)
+        return self.gain * x + self.offset + self.lean * place
 
 
 def _inferer(**kwargs) -> JoinedMapInferer:
@@ -33,121 +36,80 @@ def volume() -> torch.Tensor:
     return x
 
 
-def test_quantiles_of_each_scan_and_background(volume):
-    score = _inferer()(volume, _Gain())
-    for scan, x in zip(score, volume):
-        inside = scan[x > 0]
-        assert abs(float(inside.median())) < 0.02
-        assert abs(float(inside.quantile(0.9)) - 1) < 0.02
-    assert score[volume == 0].abs().max() == 0
-
-
-def test_scale_and_offset_of_the_network_do_not_matter(volume):
-    torch.testing.assert_close(_inferer()(volume, _Gain(3.0, 5.0)), _inferer()(volume, _Gain()), rtol=1e-3, atol=1e-3)
-
-
-def test_without_a_scale_of_its_own_the_scan_keeps_the_networks_scale(volume):
-    plain = _inferer(normalize_map_per_scan=False)(volume, _Gain(3.0, 5.0))
+def test_the_product_by_hand(volume):
     inside = volume > 0
-    torch.testing.assert_close(plain[inside], 3.0 * volume[inside].square() + 5.0)
-    assert plain[~inside].abs().max() == 0
+    p = (4 * volume - 2).sigmoid()
+    for weights, expected in (
+        ((0.5, 0.0), p**0.5),
+        ((0.25, 1.0), p**0.25 * volume),
+        ((1.0, -2.0), p * (1 - volume) ** 2),
+    ):
+        score = _inferer(map_weight=weights[0], intensity_weight=weights[1])(volume, _Gain())
+        torch.testing.assert_close(score[inside], expected[inside], rtol=1e-4, atol=1e-6)
+        assert score[~inside].abs().max() == 0
 
 
-def test_brightness_is_a_weight_on_the_same_scale(volume):
-    flat, dark = _inferer(intensity_weight=2.0)(volume, _Gain(0.0)), _inferer(intensity_weight=-1.0)(volume, _Gain(0.0))
+def test_no_other_voxel_of_the_scan_matters(volume):
+    """A lesion of a third of the brain is marked as one of a voxel is: there is no scale of the scan's own."""
+    small, large = volume.clone(), volume.clone()
+    small[0, 0, 10, 10, 1] = 0.95
+    large[0, 0, 10:16, 4:16, :] = 0.95
+    network = _Gain()
+    network.normal_level.set_level(-0.1)
+    first, second = (_inferer(intensity_weight=1.0)(x, network)[0, 0, 10, 10, 1] for x in (small, large))
+    torch.testing.assert_close(first, second)
+
+
+def test_a_network_that_is_alarmed_everywhere_counts_less(volume):
+    network, alarmed = _Gain(), _Gain(offset=3.0)
+    alone = StandardizedIntensityInferer()(volume, network)
     inside = volume > 0
-    for score, expected in ((flat, 2 / 3), (dark, 1 / 2)):
-        assert abs(float(score[0][inside[0]].quantile(0.9)) - expected) < 0.05
-    assert score_order(flat, volume) > 0.99
-    assert score_order(dark, volume) < -0.99
-
-
-def score_order(score: torch.Tensor, volume: torch.Tensor) -> float:
-    """Correlation with the intensity."""
-    inside = volume[0] > 0
-    return float(torch.corrcoef(torch.stack([score[0][inside], volume[0][inside]]))[0, 1])
+    for net in (network, alarmed):
+        net.normal_level.set_level(float(_inferer().log_probability(volume[:1], network)[inside[:1]].median()))
+    trusted = _inferer(intensity_weight=1.0)(volume[:1], network)
+    torch.testing.assert_close(trusted[inside[:1]], ((4 * volume - 2).sigmoid() ** 0.5 * volume)[:1][inside[:1]])
+    doubted = _inferer(map_weight=2.0, intensity_weight=1.0)(volume, alarmed)
+    p = (4 * volume + 3).sigmoid()
+    excess = p.log()[inside].median() - network.normal_level.highest
+    assert excess > 0.5
+    ratio = (doubted[0] / alone[0])[inside[0]].log() / p[0][inside[0]].log()
+    own = p[0][inside[0]].log().median() - network.normal_level.highest
+    assert float(ratio.median()) == pytest.approx(2.0 * float(torch.exp(-own)), rel=0.01)
 
 
 def test_flip_makes_the_map_blind_to_the_side(volume):
-    class _Sided(_Gain):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x + torch.linspace(0, 1, x.shape[-2])[:, None]
-
-    inferer = _inferer(flip=True)
-    torch.testing.assert_close(inferer(volume.flip(2), _Sided()).flip(2), inferer(volume, _Sided()))
-    one_way = _inferer()
-    assert (one_way(volume.flip(2), _Sided()).flip(2) - one_way(volume, _Sided())).abs().max() > 0.1
+    symmetric = torch.cat([volume[:, :, :8], volume[:, :, :8].flip(2)], dim=2)
+    score = _inferer(flip=True)(symmetric, _Gain(lean=3.0))
+    torch.testing.assert_close(score, score.flip(2), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(*(s(symmetric, _Gain(lean=3.0)) for s in (_inferer(), _inferer(flip=True))))
 
 
-def test_smoothing_lowers_noise_and_does_not_draw_in_the_background(volume):
-    constant = torch.where(volume > 0, 0.5, 0.0)
+def test_smoothing_is_in_millimetres_and_does_not_draw_in_the_background():
+    noise = torch.rand(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(1))
+    brain = torch.ones_like(noise, dtype=torch.bool)
+    brain[:, :, :4] = False
+    thin, thick = (BrainSmoothing(2.0)(noise * brain, brain, (1.0, 1.0, mm)) for mm in (1.0, 8.0))
+    along = [float(s[0, 0, 8].diff(dim=1).abs().mean()) for s in (thin, thick)]
+    assert along[1] > 4 * along[0]  # thick slices stay apart
+    assert float(thin[brain].std()) < 0.3 * float(noise[brain].std())
+    assert float(thin[0, 0, 4].mean()) == pytest.approx(0.5, abs=0.05)  # the edge is no darker
+    assert thin[~brain].abs().max() == 0
+    torch.testing.assert_close(BrainSmoothing(0.0)(noise, brain), noise)
+    # the volume itself tells the size of its voxels
+    volume = MetaTensor((noise * brain)[0], affine=torch.diag(torch.tensor([1.0, 1.0, 8.0, 1.0])))[None]
+    found = StandardizedIntensityInferer(smoothing=2.0)(volume, _Gain())
+    torch.testing.assert_close(found[brain], thick[brain], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"map_weight": 0.0}, {"map_weight": -1}, {"smoothing": -1.0}, {"smoothing": (1.0, 2.0)}]
+)
+def test_bad_arguments(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        _inferer(**bad)
+
+
+def test_an_empty_scan_gives_zeros():
     network = _Gain()
-    smooth = _inferer(smoothing=(0.7, 0.7, 1.5))
-    # a constant stays constant up to the brain's edge: nothing of the background's zeros is mixed in
-    flat = smooth.smooth(constant, constant > 0)
-    torch.testing.assert_close(flat[constant > 0], constant[constant > 0], rtol=1e-4, atol=1e-5)
-    assert flat[constant == 0].abs().max() == 0
-    rough = _inferer().smooth(volume, volume > 0)
-    assert smooth.smooth(volume, volume > 0)[volume > 0].std() < 0.7 * rough[volume > 0].std()
-    assert torch.isfinite(smooth(volume, network)).all()
-
-
-def test_sources_are_joined_as_p_values(volume):
-    """With both scales set and power 0, the score is the mean of the two -log10 p-values, half of Fisher's."""
-    network = _Gain()
-    network.map_scale, network.intensity_scale = SourceScale((0.5, 0.1, 0.01)), SourceScale((0.5, 0.1, 0.01))
-    network.map_scale.set_(torch.tensor([0.0, 1.0, 2.0]))
-    network.intensity_scale.set_(torch.tensor([0.0, 1.0, 3.0]))
-    inferer, alone = _inferer(intensity_weight=1.0), _inferer()
-    inside = volume > 0
-    map_source, image_source = alone.map_source(volume, network), alone.intensity_source(volume, network)
-    expected = 0.5 * (network.map_scale(map_source) + network.intensity_scale(image_source))
-    torch.testing.assert_close(inferer(volume, network)[inside], expected[inside])
-    assert inferer(volume, network)[~inside].abs().max() == 0
-    # one voxel in ten of the scan reaches a map score of 1
-    assert abs(float(alone(volume, network)[0][inside[0]].quantile(0.9)) - 1.0) < 0.05
-
-
-def test_power_mean_of_p_values():
-    p = torch.tensor([[0.5, 0.01, 1e-30], [0.5, 1.0, 0.2]], dtype=torch.float64)
-    scores, weights = [-row.log10() for row in p], [1.0, 3.0]
-    share = torch.tensor([[0.25], [0.75]], dtype=torch.float64)
-    for power in (-0.5, -1.0, -3.0):
-        mean = (share * p**power).sum(dim=0) ** (1 / power)
-        torch.testing.assert_close(join_p_values(scores, weights, power), -mean.log10())
-    geometric = (share * p.log10()).sum(dim=0)
-    torch.testing.assert_close(join_p_values(scores, weights, 0.0), -geometric)
-    torch.testing.assert_close(join_p_values(scores, weights, -1e-7), -geometric, rtol=1e-4, atol=1e-4)
-
-
-def test_one_sure_source_counts_more_the_lower_the_power():
-    one_sure, both_a_little = torch.tensor([6.0, 0.3]), torch.tensor([3.4, 3.4])
-    ranks = {
-        power: join_p_values(list(torch.stack([one_sure, both_a_little], dim=1)), [1, 1], power) for power in (0, -1)
-    }
-    assert ranks[0][0] < ranks[0][1]
-    assert ranks[-1][0] > ranks[-1][1]
-
-
-def test_no_score_stays_none_and_huge_ones_stay_finite():
-    nothing = torch.zeros(4)
-    assert join_p_values([nothing, nothing], [1.0, 1.0], -0.5).abs().max() < 1e-6
-    assert torch.isfinite(join_p_values([nothing + 1e4, nothing], [1.0, 1.0], -0.5)).all()
-
-
-@pytest.mark.parametrize("power", [0.5, float("nan"), float("-inf")])
-def test_bad_power(power):
-    with pytest.raises(ValueError, match="power"):
-        _inferer(joining_power=power)
-    with pytest.raises(ValueError, match="power"):
-        join_p_values([torch.zeros(1)], [1.0], power)
-
-
-@pytest.mark.parametrize("smoothing", [-1.0, (1.0, 1.0), (1.0, -1.0, 0.0)])
-def test_bad_smoothing(smoothing):
-    with pytest.raises(ValueError, match="smoothing"):
-        _inferer(smoothing=smoothing)
-
-
-def test_empty_scan_gives_zeros():
-    assert _inferer(intensity_weight=1.0, smoothing=1.0)(torch.zeros(1, 1, 16, 16, 2), _Gain()).abs().max() == 0
+    network.normal_level.set_level(-1.0)
+    assert _inferer(intensity_weight=1.0, smoothing=1.0)(torch.zeros(1, 1, 16, 16, 2), network).abs().max() == 0

@@ -7,22 +7,20 @@ from .attention_map import gradient_weighted_map, mean_activation_map
 from .calibration import (
     DEFAULT_RATES,
     MAX_SCANS,
-    SOURCE_RATES,
     GuaranteedCalibration,
     ScoreCalibration,
     ScoreScale,
-    SourceScale,
 )
+from .normal_level import NormalLevel
 from .standardization import DEFAULT_LEVELS, LandmarkStandardization
 
 __all__ = [
     "DEFAULT_LEVELS",
     "DEFAULT_RATES",
-    "SOURCE_RATES",
-    "SourceScale",
     "GuaranteedCalibration",
     "LandmarkStandardization",
     "MAX_SCANS",
+    "NormalLevel",
     "ScoreCalibration",
     "ScoreScale",
     "gradient_weighted_map",

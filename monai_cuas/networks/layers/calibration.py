@@ -21,17 +21,13 @@ from ...utils import CUASError
 
 __all__ = [
     "DEFAULT_RATES",
-    "SOURCE_RATES",
     "MAX_SCANS",
-    "SourceScale",
     "GuaranteedCalibration",
     "ScoreCalibration",
     "ScoreScale",
 ]
 
 DEFAULT_RATES = (0.9, 0.75, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
-
-SOURCE_RATES = (0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0003, 0.0001)
 
 MAX_SCANS = 1024
 """As many calibration scans' scores are kept; the length is fixed, as exporters copy buffers of equal shape alone."""
@@ -226,23 +222,6 @@ class ScoreScale(nn.Module):
         for k in range(n):
             y = torch.where(x > knots[k], scores[k] + slopes[min(k, n - 2)] * (x - knots[k]), y)
         return y.clamp(min=0.0)
-
-
-class SourceScale(ScoreScale):
-    """
-    Scale of one source (map, intensity) before they are joined: -log10 of the healthy p-value of a voxel.
-
-    It is fitted on normals that are not those of the calibration, so that the joined map depends on no calibration
-    scan. Unset, it changes nothing.
-
-    Args:
-        rates: as in :class:`ScoreScale`.
-    """
-
-    kind = "source"
-
-    def __init__(self, rates: Sequence[float] = SOURCE_RATES) -> None:
-        super().__init__(rates)
 
 
 class GuaranteedCalibration(ScoreScale):

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ...utils import RecordsArguments
-from ..layers import DEFAULT_RATES, LandmarkStandardization, ScoreCalibration, SourceScale, mean_activation_map
+from ..layers import DEFAULT_RATES, LandmarkStandardization, NormalLevel, ScoreCalibration, mean_activation_map
 
 __all__ = ["AnomalyUNet"]
 
@@ -28,8 +28,8 @@ class AnomalyUNet(RecordsArguments, nn.Module):
     reference intensities, and gives the raw anomaly map (N, 1, H, W). In training mode it takes altered slices on the
     scale of these intensities (``RandSyntheticAnomalyd`` in the training's transforms) and gives the dictionary of
     :meth:`forward_train`. The encoder's attention map is there for the same constraints
-    (``AttentionEntropyLoss``). ``map_scale`` and ``intensity_scale`` turn the map and the intensity into healthy
-    p-values for ``JoinedMapInferer``; ``fit_source_scales`` sets them.
+    (``AttentionEntropyLoss``). ``normal_level`` tells ``JoinedMapInferer`` how alarmed the network is by normal scans;
+    ``fit_normal_level`` sets it.
 
     Args:
         in_channels: image channels C.
@@ -91,7 +91,7 @@ class AnomalyUNet(RecordsArguments, nn.Module):
         self.cpu_bfloat16 = cpu_bfloat16
         self.standardize = LandmarkStandardization(in_channels)
         self.calibration = ScoreCalibration(calibration_rates)
-        self.map_scale, self.intensity_scale = SourceScale(), SourceScale()
+        self.normal_level = NormalLevel()
         inputs = in_channels * (1 + len(windows) + (1 if mirror else 0)) + 1 + (2 if place else 0)
         block = pixel_unshuffle**2
         self.unet = BasicUNet(
