@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from monai.inferers import Inferer
 
+from .calibration.scores import require_rate
 from .calibration.scoring import score_item
 from .handlers.summary import summarize
 from .inferers import CalibratedInferer, GuaranteedInferer
@@ -177,7 +178,7 @@ class Model:
         """
         inferer = self.inferer(guarantee)
         scale = inferer.scale_of(self.network)
-        scale.require(rate)
+        require_rate(scale, rate)
         preprocessing = self.preprocessing(**inference)
         postprocessing = AnomalyPostprocessing(
             preprocessing,

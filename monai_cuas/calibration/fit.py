@@ -9,6 +9,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..metrics import top_fraction_mean
 from ..networks.layers import GuaranteedCalibration
 from ..utils import CUASError, replacing
 from .risk_control import ExceedanceCurve, guaranteed_threshold, require_fraction
+from .scores import keep_scan_scores, scan_statistic
 from .scoring import score_scans
 from .truth import lesion_free
 
@@ -138,7 +140,7 @@ def _set_guaranteed(scale: GuaranteedCalibration, sample: _VoxelSample, bound: f
     known = np.array(thresholds)
     known[~np.isnan(known)] = np.maximum.accumulate(known[~np.isnan(known)])
     scale.set_(torch.as_tensor(known))
-    scale.set_scan_scores(sample.scan_statistics)
+    keep_scan_scores(scale, sample.scan_statistics)
     scale.max_fraction.fill_(bound)
 
 
@@ -259,8 +261,8 @@ def calibrate(
         )
     calibration.set_(torch.as_tensor(thresholds))
     _set_guaranteed(calibration.guaranteed, sample, bound)
-    sample = collect(pooled, "calibrating (2/2)", calibration.statistic)
-    calibration.set_scan_scores(sample.scan_statistics)
+    sample = collect(pooled, "calibrating (2/2)", partial(scan_statistic, calibration))
+    keep_scan_scores(calibration, sample.scan_statistics)
     calibration.set_(torch.as_tensor(_relevel(thresholds, rates, sample.sorted())))
     report = _report(sample, calibration, network, failed, weights)
     if report["unsupported_rates"]:

@@ -24,6 +24,7 @@ import torch
 from scipy.ndimage import binary_erosion
 
 from ..calibration.fit import calibrate
+from ..calibration.scores import p_value, require_rate
 from ..calibration.scoring import score_scans
 from ..calibration.truth import ScanTruth, axial_axis, read_truth
 from ..inferers import CalibratedInferer, HistogramEqualizationInferer, StandardizedIntensityInferer, unwrap
@@ -103,7 +104,7 @@ class _Method:
                 "name": name,
                 "groups": groups,
                 "scan_score": top_fraction_mean(anomaly[inside]),
-                "scan_p_value": self.scale.p_value(anomaly[whole]),
+                "scan_p_value": p_value(self.scale, anomaly[whole]),
                 "threshold_raised_to": threshold if threshold > self.threshold else None,
                 **self._voxel_figures(groups, anomaly, inside, truth.voxels, threshold),
             }
@@ -247,7 +248,7 @@ def _ensure_calibrated(
                     f"The method '{name}' has no calibration and no normal scans are given to calibrate on."
                 )
             calibrate(network, normals, inferer=method, **how)
-        method.scale_of(network).require(rate)
+        require_rate(method.scale_of(network), rate)
 
 
 def evaluate(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from skimage.measure import label as connected_components
 
+from ..calibration.scores import p_value
 from ..metrics import top_fraction_mean
 from ..networks.layers import ScoreScale
 
@@ -39,14 +40,14 @@ def summarize(
         of the brain that was found.
     """
     millilitres = abs(np.linalg.det(affine[:3, :3])) / 1000
-    p_value = math.nan if scale is None else scale.p_value(anomaly[brain])
+    rank = math.nan if scale is None else p_value(scale, anomaly[brain])
     return {
         "lesion_volume_ml": round(float(mask.sum() * millilitres), 4),
         "components": int(connected_components(mask, connectivity=3).max()) if mask.any() else 0,
         "nothing_found": not bool(mask.any()),
         "scan_score": round(float(top_fraction_mean(anomaly[brain])), 4),
         # JSON has no NaN
-        "scan_p_value": None if math.isnan(p_value) else round(p_value, 4),
+        "scan_p_value": None if math.isnan(rank) else round(rank, 4),
         "threshold_rate": rate,
         "threshold_score": round(-math.log10(rate), 4),
         "fraction_of_brain": round(float(mask.sum() / max(int(brain.sum()), 1)), 6),

@@ -16,7 +16,6 @@ from monai.transforms import (
     CropForegroundd,
     DeleteItemsd,
     EnsureTyped,
-    FillHolesd,
     Invertd,
     MaskIntensityd,
     MedianSmoothd,
@@ -268,9 +267,8 @@ class AnomalyPostprocessing(Compose):
         median_radius: radius in voxels of a median filter on the map; 0: none.
         min_component_ml: smallest connected component to keep, in ml; 0: all.
         min_component_voxels: the same in voxels.
-        fill_holes: fill holes in the components.
         scale: turns a raw map into the score here, behind everything that resamples or smooths it, and may raise the
-            threshold of a scan; None: the map is the score. With ``fill_holes`` its guarantee would not hold.
+            threshold of a scan; None: the map is the score.
         image_key: the preprocessed image, with the trace of its transforms.
     """
 
@@ -283,12 +281,9 @@ class AnomalyPostprocessing(Compose):
         median_radius: int = 0,
         min_component_ml: float = 0.0,
         min_component_voxels: int = 0,
-        fill_holes: bool = False,
         image_key: str = "image",
         scale: ScoreScale | None = None,
     ) -> None:
-        if scale is not None and fill_holes:
-            raise ValueError("fill_holes adds voxels after the threshold, which no calibration knows; leave it out.")
         steps: list[Any] = [
             # Invertd looks for the trace beside a plain tensor, such as a scripted network gives, and with a
             # MetaTensor in the image.
@@ -305,16 +300,14 @@ class AnomalyPostprocessing(Compose):
         # A threshold that is given wins over the default rate.
         if threshold is not None or rate is not None:
             steps.append(ThresholdAnomalyd(keys, None if threshold is not None else rate, threshold, scale))
-            steps += _clean_up(keys, min_component_ml, min_component_voxels, fill_holes)
+            steps += _clean_up(keys, min_component_ml, min_component_voxels)
         super().__init__(steps)
 
 
-def _clean_up(keys: str, min_ml: float, min_voxels: int, fill_holes: bool) -> list[Any]:
+def _clean_up(keys: str, min_ml: float, min_voxels: int) -> list[Any]:
     steps: list[Any] = []
     if min_ml > 0:
         steps.append(RemoveSmallObjectsd(keys, min_size=min_ml * 1000, connectivity=3, by_measure=True))  # type: ignore[arg-type]
     if min_voxels > 0:
         steps.append(RemoveSmallObjectsd(keys, min_size=min_voxels, connectivity=3))
-    if fill_holes:
-        steps.append(FillHolesd(keys))
     return steps

@@ -17,6 +17,7 @@ import torch
 from monai.bundle import ConfigParser
 from monai.inferers import SliceInferer
 
+from monai_cuas.calibration.scores import require_rate
 from monai_cuas.inferers import CalibratedInferer
 from monai_cuas.networks.nets import AnomalyUNet
 from monai_cuas.recipe import read_model
@@ -173,7 +174,7 @@ def test_shipped_weights(phantom, tmp_path):
     assert torch.load(SHIPPED, map_location="cpu", weights_only=True).keys() == {"model", "recipe", "calibration"}
     network = read_model(SHIPPED).network
     assert network.standardize.is_fitted
-    network.calibration.require(0.01)
+    require_rate(network.calibration, 0.01)
     scan = next(phantom.glob("sub-L*/anat/*.nii.gz"))
     config = ("--config_file", Path("bundles/cuas/configs/inference.json"))
     result = run_module(*config, "--input", scan, "--output_dir", tmp_path)

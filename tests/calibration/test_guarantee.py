@@ -13,6 +13,7 @@ import torch
 from monai.data import MetaTensor
 
 from monai_cuas.calibration.fit import calibrate
+from monai_cuas.calibration.scores import threshold_at
 from monai_cuas.evaluation.evaluate import evaluate
 from monai_cuas.inferers import CalibratedInferer, GuaranteedInferer
 from monai_cuas.metrics import top_fraction_mean
@@ -74,7 +75,7 @@ def test_thresholds_are_those_of_the_raw_map_behind_the_postprocessing(tmp_path)
     network, report = _calibrated(12, max_fraction=0.2, output_json=tmp_path / "calibration.json")
     scale, scans = network.calibration.guaranteed, [_raw(e) for e in _normals(12)]
     for rate in (0.1, 0.05):
-        threshold = np.float32(scale.threshold(rate))
+        threshold = np.float32(threshold_at(scale, rate))
         risks = [
             12 / 13 * np.mean([min((s >= t).mean(), 0.2) for s in scans]) + 0.2 / 13
             for t in (threshold, threshold - 1e-3)
@@ -114,7 +115,7 @@ def test_evaluation_counts_what_the_guaranteed_mask_holds(tmp_path):
     scale, method = network.calibration.guaranteed, report["methods"]["model"]
     for scan, entry in zip(method["scans"], [*_normals(6, 50), lifted]):
         raw = _raw(entry)
-        reached, allowed = (raw >= np.float32(scale.threshold(0.05))).sum(), int(0.2 * len(raw))
+        reached, allowed = (raw >= np.float32(threshold_at(scale, 0.05))).sum(), int(0.2 * len(raw))
         assert scan["found"] == min(reached, allowed)
         assert (scan["threshold_raised_to"] is not None) == (reached > allowed)
     assert {s["threshold_raised_to"] is not None for s in method["scans"][:-1]} == {False, True}
@@ -161,5 +162,5 @@ def test_mask_is_what_evaluation_counts():
         item = ThresholdAnomalyd("pred", rate=0.05, scale=scale)(item)
         inside = np.asarray(item["pred"])[np.asarray(item["brain_mask"]) > 0]
         raw = _raw(entry)
-        assert inside.sum() == min((raw >= np.float32(scale.threshold(0.05))).sum(), int(0.2 * len(raw)))
+        assert inside.sum() == min((raw >= np.float32(threshold_at(scale, 0.05))).sum(), int(0.2 * len(raw)))
         assert (item["pred_threshold"] > -np.log10(0.05)) == ("lift" in entry)

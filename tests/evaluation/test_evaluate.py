@@ -14,6 +14,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from monai_cuas.calibration.fit import calibrate, conformal_quantile
+from monai_cuas.calibration.scores import threshold_at
 from monai_cuas.calibration.truth import read_truth
 from monai_cuas.evaluation.evaluate import evaluate, size_bin
 from monai_cuas.inferers import CalibratedInferer
@@ -74,10 +75,10 @@ def test_calibration_holds_its_rate_and_is_reproducible(tmp_path):
     _calibrate(again, _normals(5), max_voxels_per_scan=4000)
     assert torch.equal(network.calibration.thresholds, again.calibration.thresholds)
     # uniform in [0.1, 0.6]: the 1% threshold is 0.595
-    assert network.calibration.threshold(0.01) == pytest.approx(0.595, abs=2e-3)
+    assert threshold_at(network.calibration, 0.01) == pytest.approx(0.595, abs=2e-3)
     assert json.loads((tmp_path / "calibration.json").read_text())["n_scans"] == report["n_scans"] == 5
     assert report["realised_rate_on_calibration_scans"]["0.01"]["mean"] == pytest.approx(0.01, abs=3e-3)
-    assert report["percentiles"]["99"] == report["thresholds"]["0.01"] == network.calibration.threshold(0.01)
+    assert report["percentiles"]["99"] == report["thresholds"]["0.01"] == threshold_at(network.calibration, 0.01)
 
 
 def test_calibration_takes_the_lesion_free_slices_of_a_lesion_scan(tmp_path):
@@ -88,7 +89,7 @@ def test_calibration_takes_the_lesion_free_slices_of_a_lesion_scan(tmp_path):
     assert report["n_voxels"] == 5 * 24 * 24 * 7  # three of ten slices show the lesion
     _calibrate(clean, _normals(5))
     # the lesion's 0.9 would be 1.3% of all voxels and the 1% threshold with it
-    assert network.calibration.threshold(0.01) == pytest.approx(clean.calibration.threshold(0.01), abs=2e-3)
+    assert threshold_at(network.calibration, 0.01) == pytest.approx(threshold_at(clean.calibration, 0.01), abs=2e-3)
     known = [{**entry, "scan_label": 1} for entry in _normals(5)]
     with pytest.raises(CUASError, match="0 of 5 normal scans"):
         _calibrate(_Network(), known)
@@ -104,7 +105,7 @@ def test_too_few_voxels_leave_the_rate_unsupported(caplog):
     assert torch.isnan(network.calibration.thresholds[-1])
     assert "too few" in caplog.text
     with pytest.raises(CUASError):
-        network.calibration.threshold(0.01)
+        threshold_at(network.calibration, 0.01)
 
 
 def test_too_few_scans_and_voxels_are_refused():

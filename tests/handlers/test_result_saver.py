@@ -14,6 +14,7 @@ import torch
 from ignite.engine import Engine
 from monai.data import MetaTensor
 
+from monai_cuas.calibration.scores import keep_scan_scores
 from monai_cuas.handlers.result_saver import AnomalyResultSaver, update_csv
 from monai_cuas.networks.layers import ScoreCalibration
 from monai_cuas.utils import CUASError
@@ -143,7 +144,7 @@ def test_rate_out_of_range(tmp_path, rate):
 def test_p_value_and_a_raised_threshold(tmp_path):
     scale = ScoreCalibration((0.1, 0.01))
     scale.set_(torch.tensor([1.0, 2.0]))
-    scale.set_scan_scores([1.0, 3.6, 3.4])
+    keep_scan_scores(scale, [1.0, 3.6, 3.4])
     item, made = _scan(tmp_path)
     out = tmp_path / "out"
     _run(AnomalyResultSaver(out, overlay=False), [_scan(tmp_path, "plain")])

@@ -40,11 +40,10 @@ def _slices(n: int = 4, channels: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     return x * mask, mask
 
 
-@pytest.mark.parametrize("place", [False, True])
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("map_kind", ["segmentation", "restoration", "both"])
-def test_shapes(place, mirror, map_kind):
-    net = _net(in_channels=2, place=place, mirror=mirror, map_kind=map_kind)
+def test_shapes(mirror, map_kind):
+    net = _net(in_channels=2, mirror=mirror, map_kind=map_kind)
     x, mask = _slices(channels=2)
     out = net(x)
     assert out["restoration"].shape == x.shape
@@ -105,7 +104,7 @@ def test_loss_by_hand():
 
 @pytest.mark.parametrize("pixel_unshuffle", [1, 2])
 def test_torchscript_and_weights_give_the_same_map(tmp_path, pixel_unshuffle):
-    how = {**SMALL, "image_size": 64, "mirror": True, "place": True, "pixel_unshuffle": pixel_unshuffle}
+    how = {**SMALL, "image_size": 64, "mirror": True, "pixel_unshuffle": pixel_unshuffle}
     net = _net(**how).eval()
     x = torch.nn.functional.pad(_slices()[0], (16, 16, 16, 16))
     expected = net(x).detach()

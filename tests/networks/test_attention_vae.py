@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from monai_cuas.calibration.scores import threshold_at
 from monai_cuas.losses import AttentionEntropyLoss, AttentionSizeLoss, ConstrainedVAELoss, ELBOLoss
 from monai_cuas.networks import load_weights, save_weights
 from monai_cuas.networks.layers import LandmarkStandardization, ScoreCalibration, gradient_weighted_map
@@ -144,8 +145,8 @@ def test_calibration_is_exact_at_known_rates_and_skips_unknown_ones():
     assert torch.equal(layer(x), x)
     layer.set_(torch.tensor([1.0, 2.0, 4.0, float("nan")]))
     assert layer(x).tolist() == pytest.approx([0.0, 0.30103, 1.0, 2.0, 3.0], abs=1e-5)
-    assert layer.threshold(0.1) == pytest.approx(2.0)
+    assert threshold_at(layer, 0.1) == pytest.approx(2.0)
     with pytest.raises(CUASError, match="not supported"):
-        layer.threshold(0.001)
+        threshold_at(layer, 0.001)
     with pytest.raises(ValueError, match="ascending"):
         layer.set_(torch.tensor([4.0, 2.0, 1.0, 0.0]))

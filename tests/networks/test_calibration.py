@@ -9,6 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from monai_cuas.calibration.scores import (
+    keep_scan_scores,
+    p_value,
+    raw_values,
+    require_rate,
+    scan_statistic,
+    threshold_at,
+)
 from monai_cuas.networks import load_weights, save_weights
 from monai_cuas.networks.layers import MAX_SCANS, GuaranteedCalibration, ScoreCalibration
 from monai_cuas.networks.nets import AttentionVAE
@@ -24,7 +32,7 @@ def _net() -> AttentionVAE:
 def _guaranteed(n: int, thresholds, bound: float = 1.0) -> GuaranteedCalibration:
     scale = GuaranteedCalibration(RATES)
     scale.set_(torch.tensor(thresholds))
-    scale.set_scan_scores(np.arange(float(n)))
+    keep_scan_scores(scale, np.arange(float(n)))
     scale.max_fraction.fill_(bound)
     return scale
 
@@ -34,15 +42,15 @@ def test_inverse_undoes_the_score():
     scale.set_(torch.tensor([0.2, 1.0, 4.0]))
     raw = np.linspace(0.0, 9.0, 200)
     score = scale(torch.as_tensor(raw)).numpy()
-    np.testing.assert_allclose(scale.inverse(score)[score > 0], raw[score > 0], atol=1e-9)
-    np.testing.assert_array_equal(ScoreCalibration(RATES).inverse(raw), raw)
+    np.testing.assert_allclose(raw_values(scale, score)[score > 0], raw[score > 0], atol=1e-9)
+    np.testing.assert_array_equal(raw_values(ScoreCalibration(RATES), raw), raw)
 
 
 def test_inverse_where_the_highest_thresholds_are_equal():
     scale = ScoreCalibration(RATES)
     scale.set_(torch.tensor([0.2, 1.0, 1.0]))
     raw = np.array([0.3, 0.9, 1.0, 1.2, 5.0])
-    np.testing.assert_allclose(scale.inverse(scale(torch.as_tensor(raw)).numpy()), raw, atol=1e-9)
+    np.testing.assert_allclose(raw_values(scale, scale(torch.as_tensor(raw)).numpy()), raw, atol=1e-9)
 
 
 def test_p_value_by_hand_and_its_rank_knows_nothing_of_the_thresholds():
@@ -50,9 +58,9 @@ def test_p_value_by_hand_and_its_rank_knows_nothing_of_the_thresholds():
     for thresholds in ([0.1, 2.0, 3.0], [0.1, 4.0, 20.0]):
         scale = _guaranteed(9, thresholds)
         score = scale(torch.as_tensor(raw)).numpy()
-        assert scale.statistic(score) == pytest.approx(5.5)
-        assert scale.p_value(score) == pytest.approx((1 + 3) / 10)  # 6, 7 and 8 are as high
-    assert np.isnan(GuaranteedCalibration(RATES).p_value(raw))
+        assert scan_statistic(scale, score) == pytest.approx(5.5)
+        assert p_value(scale, score) == pytest.approx((1 + 3) / 10)  # 6, 7 and 8 are as high
+    assert np.isnan(p_value(GuaranteedCalibration(RATES), raw))
 
 
 def test_p_values_of_exchangeable_scans_are_uniform():
@@ -62,8 +70,8 @@ def test_p_values_of_exchangeable_scans_are_uniform():
     for _ in range(2000):
         scale = ScoreCalibration(RATES)
         scans = generator.standard_t(2, n + 1)  # heavy tails
-        scale.set_scan_scores(scans[:n])
-        p.append(scale.p_value(np.full(10, scans[n])))
+        keep_scan_scores(scale, scans[:n])
+        p.append(p_value(scale, np.full(10, scans[n])))
     counts = np.bincount(np.round(np.array(p) * (n + 1)).astype(int), minlength=n + 2)[1:]
     assert ((counts - 200) ** 2 / 200).sum() < 27.9  # chi squared, 9 degrees of freedom, 0.1%
     for alpha in (0.1, 0.2, 0.5):
@@ -72,9 +80,9 @@ def test_p_values_of_exchangeable_scans_are_uniform():
 
 def test_scans_beyond_the_buffer_are_left_out():
     scale = ScoreCalibration(RATES)
-    scale.set_scan_scores(np.arange(MAX_SCANS + 5))
+    keep_scan_scores(scale, np.arange(MAX_SCANS + 5))
     assert scale.n_scans == MAX_SCANS
-    scale.set_scan_scores([1.0, 2.0])
+    keep_scan_scores(scale, [1.0, 2.0])
     assert scale.n_scans == 2
 
 
@@ -113,7 +121,7 @@ def test_cap_raises_the_threshold_of_that_scan_alone(bound):
 )
 def test_what_is_not_guaranteed_is_one_sentence(scale, rate, words):
     with pytest.raises(CUASError) as error:
-        scale.require(rate)
+        require_rate(scale, rate)
     assert words in str(error.value)
     assert str(error.value).count(". ") == 0
 
@@ -121,8 +129,8 @@ def test_what_is_not_guaranteed_is_one_sentence(scale, rate, words):
 def test_supported_rate_passes():
     scale = _guaranteed(12, [1.0, 2.0, float("nan")])
     score = -np.log10(0.1)
-    scale.require(10**-score)  # as the config asks, which knows the score alone
-    assert scale.threshold(0.1) == 2.0
+    require_rate(scale, 10**-score)  # as the config asks, which knows the score alone
+    assert threshold_at(scale, 0.1) == 2.0
 
 
 def test_guarantee_travels_with_the_weights_and_through_torchscript(tmp_path):
@@ -130,11 +138,11 @@ def test_guarantee_travels_with_the_weights_and_through_torchscript(tmp_path):
     net.calibration.set_(torch.linspace(0, 1, 11))
     guaranteed = net.calibration.guaranteed
     guaranteed.set_(torch.linspace(0, 2, 11))
-    guaranteed.set_scan_scores([1.0, 2.0, 3.0])
+    keep_scan_scores(guaranteed, [1.0, 2.0, 3.0])
     guaranteed.max_fraction.fill_(0.2)
     save_weights(net, tmp_path / "model.pt")
     loaded = load_weights(_net(), tmp_path / "model.pt").calibration.guaranteed
-    assert (loaded.n_scans, float(loaded.max_fraction), loaded.threshold(0.001)) == (3, pytest.approx(0.2), 2.0)
+    assert (loaded.n_scans, float(loaded.max_fraction), threshold_at(loaded, 0.001)) == (3, pytest.approx(0.2), 2.0)
     scripted = torch.jit.script(net)
     x = torch.linspace(-1, 3, 50)
     torch.testing.assert_close(scripted.calibration.guaranteed(x), guaranteed(x))

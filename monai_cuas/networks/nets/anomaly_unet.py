@@ -37,7 +37,6 @@ class AnomalyUNet(RecordsArguments, nn.Module):
         features: BasicUNet's six numbers of features; the first and the last are at full resolution.
         windows: also give the network each pixel's difference from the mean of the brain around it, in windows of these
             sides in pixels; without, small networks need far longer to see contrast.
-        place: also give the network each pixel's place in the slice.
         mirror: also give the network the slice mirrored left to right.
         pixel_unshuffle: side of the pixel blocks that become channels before the first convolution and pixels again
             behind the last one (``torch.nn.PixelUnshuffle``); 2 is several times as fast as 1 with as many features.
@@ -62,7 +61,6 @@ class AnomalyUNet(RecordsArguments, nn.Module):
         image_size: int = 96,
         features: Sequence[int] = (16, 16, 32, 64, 128, 16),
         windows: Sequence[int] = (5, 15),
-        place: bool = False,
         mirror: bool = False,
         pixel_unshuffle: int = 1,
         attention_stage: int = 0,
@@ -86,13 +84,13 @@ class AnomalyUNet(RecordsArguments, nn.Module):
                 f"image_size must be at least {16 * pixel_unshuffle} with pixel_unshuffle {pixel_unshuffle}."
             )
         self.pixel_unshuffle = pixel_unshuffle
-        self.in_channels, self.place, self.mirror, self.windows = in_channels, place, mirror, list(windows)
+        self.in_channels, self.mirror, self.windows = in_channels, mirror, list(windows)
         self.attention_stage, self.map_kind = attention_stage, map_kind
         self.cpu_bfloat16 = cpu_bfloat16
         self.standardize = LandmarkStandardization(in_channels)
         self.calibration = ScoreCalibration(calibration_rates)
         self.normal_level = NormalLevel()
-        inputs = in_channels * (1 + len(windows) + (1 if mirror else 0)) + 1 + (2 if place else 0)
+        inputs = in_channels * (1 + len(windows) + (1 if mirror else 0)) + 1
         block = pixel_unshuffle**2
         self.unet = BasicUNet(
             2,
@@ -117,12 +115,6 @@ class AnomalyUNet(RecordsArguments, nn.Module):
             parts.append((centred - total / part.clamp(min=1e-3)) * inside)
         if self.mirror:
             parts.append(centred.flip(2))
-        if self.place:
-            n, _, h, w = image.shape
-            rows = torch.linspace(-1.0, 1.0, h, device=image.device, dtype=image.dtype)
-            columns = torch.linspace(-1.0, 1.0, w, device=image.device, dtype=image.dtype)
-            parts.append(rows.view(1, 1, h, 1).expand(n, 1, h, w))
-            parts.append(columns.view(1, 1, 1, w).expand(n, 1, h, w))
         return torch.cat(parts, dim=1)
 
     def _answers(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -24,6 +24,8 @@ from ..layers import (
 
 __all__ = ["AttentionVAE"]
 
+_STEM_STRIDE = 2
+
 
 class AttentionVAE(RecordsArguments, nn.Module):
     """
@@ -45,7 +47,6 @@ class AttentionVAE(RecordsArguments, nn.Module):
         latent: "dense" or "spatial".
         attention: "mean" or "gradcam".
         attention_stage: stage whose features form the map, 0 is the first.
-        stem_stride: stride of the stem.
         calibration_rates: healthy rates of the calibration.
 
     Raises:
@@ -62,7 +63,6 @@ class AttentionVAE(RecordsArguments, nn.Module):
         latent: str = "dense",
         attention: str = "mean",
         attention_stage: int = 0,
-        stem_stride: int = 2,
         calibration_rates: Sequence[float] = DEFAULT_RATES,
     ) -> None:
         super().__init__()
@@ -75,8 +75,8 @@ class AttentionVAE(RecordsArguments, nn.Module):
         self.latent, self.attention, self.attention_stage = latent, attention, attention_stage
         self.standardize = LandmarkStandardization(in_channels)
         self.calibration = ScoreCalibration(calibration_rates)
-        self.stem, self.stages = self._encoder(in_channels, channels, layers, stem_stride)
-        self.sizes = self._sizes(image_size, len(channels), stem_stride)
+        self.stem, self.stages = self._encoder(in_channels, channels, layers)
+        self.sizes = self._sizes(image_size, len(channels))
         self._latent_heads(channels[-1], latent_size)
         self.decoder = nn.ModuleList(
             ResidualUnit(2, a, b, kernel_size=3, subunits=2)
@@ -85,9 +85,7 @@ class AttentionVAE(RecordsArguments, nn.Module):
         self.output = nn.Conv2d(channels[0], in_channels, kernel_size=3, padding=1)
 
     @staticmethod
-    def _encoder(
-        in_channels: int, channels: Sequence[int], layers: Sequence[int], stride: int
-    ) -> tuple[nn.Module, nn.ModuleList]:
+    def _encoder(in_channels: int, channels: Sequence[int], layers: Sequence[int]) -> tuple[nn.Module, nn.ModuleList]:
         missing = 4 - len(channels)
         resnet = ResNet(
             "basic",
@@ -95,7 +93,7 @@ class AttentionVAE(RecordsArguments, nn.Module):
             [*channels, *[channels[-1]] * missing],
             spatial_dims=2,
             n_input_channels=in_channels,
-            conv1_t_stride=stride,
+            conv1_t_stride=_STEM_STRIDE,
             no_max_pool=True,
             feed_forward=False,
             bias_downsample=False,
@@ -103,9 +101,9 @@ class AttentionVAE(RecordsArguments, nn.Module):
         return resnet.conv1, nn.ModuleList(getattr(resnet, f"layer{k + 1}") for k in range(len(channels)))
 
     @staticmethod
-    def _sizes(image_size: int, n_stages: int, stem_stride: int) -> list[int]:
+    def _sizes(image_size: int, n_stages: int) -> list[int]:
         """Side of the slice, then of each stage's features; every stride of 2 halves it, rounding up."""
-        sizes = [image_size, -(-image_size // stem_stride)]
+        sizes = [image_size, -(-image_size // _STEM_STRIDE)]
         for _ in range(n_stages - 1):
             sizes.append(-(-sizes[-1] // 2))
         if sizes[-1] < 2:
