@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make the app if it is not there, then serve it; see docs/hospital.md. STUDIES is a folder or a DICOMweb address.
+# Make the app if it is not there, then serve it; see docs/how-to/hospital.md. STUDIES is a folder or a DICOMweb address.
 set -eu
 umask 077
 APP=${APP:-/data/app}

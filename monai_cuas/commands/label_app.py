@@ -15,7 +15,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "label-app",
         help="write an app for a MONAI Label server",
-        description="Write the folder that a MONAI Label server is started with (docs/hospital.md).",
+        description="Write the folder that a MONAI Label server is started with (docs/how-to/hospital.md).",
     )
     parser.add_argument("--output", required=True, help="folder to make")
     parser.add_argument("--bundle", help="bundle to serve, with models/model.pt (default: the package's own)")

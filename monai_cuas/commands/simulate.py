@@ -16,7 +16,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "simulate",
         help="put simulated lesions into normal test scans",
         description="Copy the second half of a data set's normal test scans with simulated lesions and exact masks; "
-        "the new dataset.json keeps all other lists (docs/data.md).",
+        "the new dataset.json keeps all other lists (docs/how-to/data.md).",
     )
     parser.add_argument("--dataset_dir", required=True, help="folder of dataset.json, with a list test_normal")
     parser.add_argument("--output_dir", required=True, help="folder for scans, masks and the new dataset.json")

@@ -110,7 +110,7 @@ class GuaranteedInferer(CalibratedInferer):
     """
     The raw map of another inferer, whose score is formed last, on the scan's own grid, by the guaranteed scale.
 
-    Up to there nothing depends on the calibration scans, which the guarantee asks for (docs/calibration.md).
+    Up to there nothing depends on the calibration scans, which the guarantee asks for (docs/explanation/calibration.md).
 
     Args:
         inferer: gives the raw map, (B, 1, X, Y, Z), from (inputs, network).

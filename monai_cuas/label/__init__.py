@@ -1,7 +1,7 @@
 # Copyright (c) monai_cuas contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The MONAI Label app (docs/hospital.md); nothing here is imported by the rest of the package."""
+"""The MONAI Label app (docs/how-to/hospital.md); nothing here is imported by the rest of the package."""
 
 from __future__ import annotations
 

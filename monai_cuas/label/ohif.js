@@ -1,7 +1,7 @@
 // Copyright (c) monai_cuas contributors
 // SPDX-License-Identifier: Apache-2.0
 
-/* OHIF's settings (its app-config.js), and a panel in which a reader saves the mask; see docs/hospital.md. */
+/* OHIF's settings (its app-config.js), and a panel in which a reader saves the mask; see docs/how-to/hospital.md. */
 
 (function () {
   'use strict';

@@ -129,7 +129,7 @@ def infer(
     label: Annotated[UploadFile | None, File()] = None,
     output: Output | None = None,
 ) -> Any:
-    """Mask of one scan, by its id, of a session, or uploaded; see docs/hospital.md."""
+    """Mask of one scan, by its id, of a session, or uploaded; see docs/how-to/hospital.md."""
     options = checked("infer", parse_params(params))
     if options.get("save_label"):
         _require_saver(user)

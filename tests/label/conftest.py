@@ -1,7 +1,7 @@
 # Copyright (c) monai_cuas contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""MONAI Label in this process; the tests are skipped where it is not installed (see docs/hospital.md)."""
+"""MONAI Label in this process; the tests are skipped where it is not installed (see docs/how-to/hospital.md)."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-pytest.importorskip("monailabel", reason="needs monai_cuas[label] (docs/hospital.md)")
+pytest.importorskip("monailabel", reason="needs monai_cuas[label] (docs/how-to/hospital.md)")
 
 import jwt
 from cryptography.hazmat.primitives import serialization
@@ -172,7 +172,7 @@ def test_who_may_only_read_saves_no_label(server, realm):
 
 
 def test_what_stays_open(server):
-    """Each route that answers without a token is named here, and in docs/hospital.md."""
+    """Each route that answers without a token is named here, and in docs/how-to/hospital.md."""
     open_routes = {"/health", "/auth/"}
     closed = {
         "/static/ohif/index.html",

@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-pytest.importorskip("monailabel", reason="needs monai_cuas[label] (docs/hospital.md)")
+pytest.importorskip("monailabel", reason="needs monai_cuas[label] (docs/how-to/hospital.md)")
 
 from fastapi import HTTPException
 

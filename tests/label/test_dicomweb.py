@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("monailabel", reason="needs monai_cuas[label] (docs/hospital.md)")
+pytest.importorskip("monailabel", reason="needs monai_cuas[label] (docs/how-to/hospital.md)")
 pytest.importorskip("highdicom", reason="needs monai_cuas[dicom]")
 
 ROOT = Path(__file__).parents[2]

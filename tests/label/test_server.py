@@ -18,7 +18,7 @@ import pytest
 import requests
 import SimpleITK as sitk
 
-pytest.importorskip("monailabel", reason="needs monai_cuas[label] (docs/hospital.md)")
+pytest.importorskip("monailabel", reason="needs monai_cuas[label] (docs/how-to/hospital.md)")
 
 from monai_cuas.label.install import write_app
 

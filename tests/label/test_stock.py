@@ -16,7 +16,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-pytest.importorskip("monailabel", reason="needs monai_cuas[label] (docs/hospital.md)")
+pytest.importorskip("monailabel", reason="needs monai_cuas[label] (docs/how-to/hospital.md)")
 
 from fastapi.testclient import TestClient
 from monai.bundle import ConfigWorkflow

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("monailabel", reason="needs monai_cuas[label] (docs/hospital.md)")
+pytest.importorskip("monailabel", reason="needs monai_cuas[label] (docs/how-to/hospital.md)")
 
 from fastapi import HTTPException
 from monailabel.interfaces.utils.app import app_instance

@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-pytest.importorskip("monailabel", reason="needs monai_cuas[label] (docs/hospital.md)")
+pytest.importorskip("monailabel", reason="needs monai_cuas[label] (docs/how-to/hospital.md)")
 
 from monai_cuas.label import viewer
 

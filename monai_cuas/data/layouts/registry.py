@@ -73,7 +73,7 @@ def detect_layout(folder: str | os.PathLike) -> str:
     for name, layout in LAYOUTS.items():
         if layout.detect(path):
             return name
-    raise CUASError(f"{path}: the folder fits none of the layouts {', '.join(LAYOUTS)}; see docs/data.md.")
+    raise CUASError(f"{path}: the folder fits none of the layouts {', '.join(LAYOUTS)}; see docs/how-to/data.md.")
 
 
 def read_layout(folder: str | os.PathLike, layout: str = "auto", **options: Any) -> ReadReport:

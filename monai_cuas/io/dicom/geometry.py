@@ -25,7 +25,7 @@ _ORIENTATION_TOLERANCE = 1e-3
 _HEIGHT_TOLERANCE = 0.05
 _SIDEWAYS_TOLERANCE = 0.25
 _EXPORT = "export the series from the archive again"
-_CONVERT = "resample it to a regular grid, or accept it with --dicom_accept \"['{}']\" (docs/dicom.md)"
+_CONVERT = "resample it to a regular grid, or accept it with --dicom_accept \"['{}']\" (docs/how-to/dicom.md)"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@
 """
 From a raw map to a score with a meaning: -log10 of the rate at which healthy brain voxels reach it.
 
-Two scales travel with the weights: the pooled one, and the guaranteed one (docs/calibration.md).
+Two scales travel with the weights: the pooled one, and the guaranteed one (docs/explanation/calibration.md).
 """
 
 from __future__ import annotations
