@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Does the guaranteed rate hold on fresh normal scans? Many random splits into calibration and test (docs/explanation/calibration.md).
+Does the guaranteed rate hold on fresh normal scans? Many random splits into calibration and test
+(docs/explanation/calibration.md).
 
 Each scan's raw map is made once and kept as its exceedance curve, so a split costs next to nothing. Over random splits
 of a fixed set the scans of a split are exchangeable, so the mean over splits must keep the guarantee.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Eight clients at once on a server of its own, good and bad requests mixed; prints the figures of docs/how-to/hospital.md.
+Eight clients at once on a server of its own, good and bad requests mixed; the figures of docs/how-to/hospital.md.
 
     python -m benchmarks.label_load --minutes 5
 

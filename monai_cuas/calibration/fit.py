@@ -211,7 +211,7 @@ def calibrate(
     The rates are of brain voxels pooled over scans, on each scan's own grid, behind the whole of the postprocessing; a
     single scan may lie above or below. Two passes: the first sets the thresholds from raw maps, the second corrects
     them for what resampling and smoothing do to the calibrated map. The raw maps also give the guaranteed thresholds,
-    one scan being one observation (docs/explanation/calibration.md), and both scales keep the scans' scores for p-values.
+    one scan being one observation (docs/explanation/calibration.md); both scales keep the scans' scores for p-values.
 
     Args:
         network: the trained network; its calibration is set in place unless the inferer has its own.

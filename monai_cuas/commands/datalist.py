@@ -24,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "datalist",
         help="turn a folder of scans into a dataset.json",
-        description="Turn a folder of scans into a dataset.json, split by subject; nothing is copied (docs/how-to/data.md).",
+        description="Turn a folder of scans into a dataset.json, split by subject; nothing is copied.",
     )
     parser.add_argument("--input", required=True, help="folder of scans")
     parser.add_argument("--layout", default="auto", help="layout of the folder, see below (default: auto)")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from monai.inferers import Inferer, SliceInferer
 from monai.utils import convert_to_tensor
+from scipy.ndimage import median_filter
 from skimage.exposure import equalize_hist
 
 from ..networks.layers import GuaranteedCalibration, ScoreCalibration, ScoreScale
@@ -110,7 +111,7 @@ class GuaranteedInferer(CalibratedInferer):
     """
     The raw map of another inferer, whose score is formed last, on the scan's own grid, by the guaranteed scale.
 
-    Up to there nothing depends on the calibration scans, which the guarantee asks for (docs/explanation/calibration.md).
+    Up to there nothing depends on the calibration scans, as the guarantee asks for (docs/explanation/calibration.md).
 
     Args:
         inferer: gives the raw map, (B, 1, X, Y, Z), from (inputs, network).
@@ -173,11 +174,17 @@ class StandardizedIntensityInferer(RecordsArguments, Inferer):
     Args:
         two_sided: the distance from the scan's own median in place of the intensity, so that dark counts too.
         smoothing: of :class:`BrainSmoothing`, in mm, before that; 0: none.
+        median: side in pixels of a median filter within each slice, before that; 0: none.
+
+    Raises:
+        ValueError: if ``median`` is even or negative, or ``smoothing`` makes no sense.
     """
 
-    def __init__(self, two_sided: bool = False, smoothing: float | Sequence[float] = 0.0) -> None:
+    def __init__(self, two_sided: bool = False, smoothing: float | Sequence[float] = 0.0, median: int = 0) -> None:
         super().__init__()
-        self.two_sided, self.smooth = two_sided, BrainSmoothing(smoothing)
+        if median < 0 or (median and median % 2 == 0):
+            raise ValueError(f"median must be odd, or 0, got {median}.")
+        self.two_sided, self.smooth, self.median = two_sided, BrainSmoothing(smoothing), median
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         """
@@ -190,6 +197,9 @@ class StandardizedIntensityInferer(RecordsArguments, Inferer):
         """
         image = unwrap(network).standardize(_plain(inputs)).mean(dim=1, keepdim=True)
         brain = _plain(inputs).amax(dim=1, keepdim=True) > 0
+        if self.median:
+            filtered = median_filter(image.cpu().numpy(), (1, 1, self.median, self.median, 1))
+            image = torch.where(brain, torch.as_tensor(filtered).to(image), 0.0)
         image = self.smooth(image, brain, spacing_of(inputs))
         if not self.two_sided:
             return image

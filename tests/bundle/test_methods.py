@@ -57,11 +57,11 @@ def test_configs_are_read_in_one_sitting():
     lines = {path: len(path.read_text().splitlines()) for path in CONFIGS.rglob("*.json")}
     assert lines[CONFIGS / "inference.json"] <= 100
     assert lines[CONFIGS / "train.json"] <= 380
-    # half of what it was when each method told everything
+    # half of what it was when each method told everything, and a baseline more
     methods = [
         n for path, n in lines.items() if path.is_relative_to(CONFIGS / "methods") and "anomalib" not in path.parts
     ]
-    assert sum(methods) <= 380
+    assert sum(methods) <= 390
 
 
 # The methods as they were before the default was another one than AMCons: network, digest of the names and shapes of
@@ -92,6 +92,7 @@ UNCHANGED = {
     "padim": ("PaDiM", "dd7ffc95", "SliceInferer", VAE_LOSS),
     "patchcore": ("PatchCore", "5d77a5df", "SliceInferer", VAE_LOSS),
     "raw_intensity": ("StandardizedIntensity", "1cb9db0a", "StandardizedIntensityInferer", None),
+    "raw_intensity_median": ("StandardizedIntensity", "1cb9db0a", "StandardizedIntensityInferer", None),
     "raw_intensity_two_sided": ("StandardizedIntensity", "1cb9db0a", "StandardizedIntensityInferer", None),
     "raw_intensity_smoothed": ("StandardizedIntensity", "1cb9db0a", "StandardizedIntensityInferer", None),
     "restoration_vae": ("RestorationVAE", "ab5aeed1", "SliceInferer", VAE_LOSS),

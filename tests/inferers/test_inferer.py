@@ -118,3 +118,16 @@ def test_volume_scale_keeps_slices_comparable():
     assert got[~brain].eq(0).all()
     assert float(got[..., 1].max()) < 0.6
     assert inferer(volume, torch.ones_like).eq(0).all()
+
+
+def test_median_within_slices():
+    volume = torch.full((1, 1, 9, 9, 3), 0.5)
+    volume[0, 0, 4, 4, 1] = 1.0  # a speck
+    volume[..., 2] = 0.9
+    volume[:, :, 0] = 0
+    found = StandardizedIntensityInferer(median=3)(volume, _Network())
+    assert found[0, 0, 4, 4, 1] == found[0, 0, 4, 5, 1]
+    assert found[0, 0, 4, 4, 2] > found[0, 0, 4, 4, 1]  # slices stay apart
+    assert found[:, :, 0].abs().max() == 0
+    with pytest.raises(ValueError, match="median must be odd"):
+        StandardizedIntensityInferer(median=4)
