@@ -61,7 +61,6 @@ def test_the_graph_is_read():
     assert sum(map(len, GRAPH.values())) > 100
 
 
-@pytest.mark.xfail(reason="label.app and label.server still import each other")
 def test_there_is_no_circle():
     # a package's __init__ gathers what its modules define, so it is no step of a circle of its own
     packages = {name for name, file in MODULES.items() if file.name == "__init__.py"}

@@ -28,18 +28,14 @@ from .infer import LABELS, AnomalyInferTask
 from .lifeline import end_with_the_server, is_server
 from .model import ServedModel
 from .reading import MostAnomalousFirst, ScanScoring, keep_score
-from .requests import InferOptions, check_id, check_tag, refuse, suffix_of
+from .requests import InferOptions, Upload, check_id, check_tag, refuse, suffix_of
 from .training import TrainOnNormals
 
-__all__ = ["MODEL", "CheckedSessions", "CUASApp", "Upload"]
+__all__ = ["MODEL", "CheckedSessions", "CUASApp"]
 
 logger = logging.getLogger(__name__)
 
 MODEL = "cuas"
-
-
-class Upload(str):
-    """Path of a file that the server itself wrote; a request can only bring plain strings."""
 
 
 class CheckedSessions(Sessions):

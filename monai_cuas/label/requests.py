@@ -30,6 +30,7 @@ __all__ = [
     "refuse",
     "sentence",
     "suffix_of",
+    "Upload",
 ]
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd")
@@ -40,6 +41,10 @@ MAX_VOXELS = 512 * 512 * 512
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _TAG = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+
+
+class Upload(str):
+    """Path of a file that the server itself wrote; a request can only bring plain strings."""
 
 
 def refuse(status: int, text: str) -> HTTPException:

@@ -44,9 +44,8 @@ from starlette.background import BackgroundTask
 
 from ..utils import CUASError, user_message
 from . import auth, viewer
-from .app import Upload
 from .parameters import checked
-from .requests import check_id, check_size, check_tag, parse_params, refuse, sentence, suffix_of
+from .requests import Upload, check_id, check_size, check_tag, parse_params, refuse, sentence, suffix_of
 
 __all__ = ["MAX_UPLOAD_VARIABLE", "app", "create_app"]
 
