@@ -20,11 +20,12 @@ from fastapi.testclient import TestClient
 from monailabel.config import settings
 from monailabel.interfaces.utils.app import app_instance, clear_cache
 
+from monai_cuas import load_model
 from monai_cuas.cli import main
 from monai_cuas.label import requests as checks
 from monai_cuas.label.server import app
 
-from ..bundle.conftest import write_bright
+from ..bundle.conftest import write_bright, write_untrained
 from . import scans
 from .conftest import BUNDLE
 from .test_stock import RATE, _command_line, _mask
@@ -391,6 +392,20 @@ def test_nothing_planted_runs_through_a_parameter(bright, tmp_path, path, form):
     refused(answer, 400)
     assert "bundle_path" in answer.json()["detail"]
     assert not trace.exists()
+
+
+def test_weights_of_any_method_are_served(tmp_path, studies, monkeypatch):
+    """AMCons, by its weights file alone; its mask is the command line's."""
+    bundle = tmp_path / "bundle"
+    shutil.copytree(BUNDLE, bundle)
+    small = {"image_size": 48, "channels": [4, 8], "layers": [1, 1]}
+    write_untrained(bundle / "models" / "model.pt", "amcons", **small)
+    with serve(monkeypatch, tmp_path, studies, bundle) as client:
+        found = volume(infer(client, "lesion", rate=0.2), tmp_path)
+        assert client.get("/info/").status_code == 200
+    finding = load_model(bundle / "models" / "model.pt").find(str(studies / "lesion.nii.gz"), 0.2)
+    np.testing.assert_array_equal(found, finding.mask)
+    assert finding.summary["method"] == "AMCons"
 
 
 def test_a_models_mask_is_never_final(bright):
