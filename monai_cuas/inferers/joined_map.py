@@ -31,10 +31,11 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
     2. Its sigmoid p is raised to ``map_weight`` and multiplied with the smoothed standardised intensity, raised to
        ``intensity_weight``: a voxel counts that both find suspicious. Nothing here depends on the scan's other voxels,
        so a large lesion is no less a lesion for its size.
-    3. Where the network is alarmed everywhere, it is out of its depth (another site, another contrast): the median of
-       log p over the brain then lies above that of every normal scan, which travels with the weights
-       (``NormalLevel``), and the weight of the map falls by a factor of e for each e times of p. A lesion moves the
-       median little, as long as it is less than half of the brain.
+    3. Where the network is alarmed everywhere, it is out of its depth (another site, another contrast): the median m of
+       log p over the brain then lies above L, that of every normal scan, which travels with the weights
+       (``NormalLevel``). Then L + exp(L - m) (log p - m) stands for log p: the map's level is that of a normal scan, so
+       that scans stay comparable, and its differences fade the more, the more it is alarmed. A lesion moves the median
+       little, as long as it is less than half of the brain.
 
     Args:
         args, kwargs: of ``SliceInferer``.
@@ -77,7 +78,7 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
         plain: Any = convert_to_tensor(inputs, track_meta=False)
         brain = plain.amax(dim=1, keepdim=True) > 0
         log_p = self.log_probability(inputs, network, *args, **kwargs)
-        score = self._weights(log_p, brain, unwrap(network)) * log_p
+        score = self.map_weight * self._trusted(log_p, brain, unwrap(network))
         if self.intensity_weight:
             image = self.intensity(inputs, network)
             image = image if self.intensity_weight > 0 else 1.0 - image
@@ -96,12 +97,15 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
     def _logit(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         return convert_to_tensor(super().__call__(inputs, network, *args, **kwargs), track_meta=False).float()
 
-    def _weights(self, log_p: torch.Tensor, brain: torch.Tensor, network: Any) -> torch.Tensor:
-        """Exponent of each volume's map, (B, 1, 1, 1, 1)."""
+    @staticmethod
+    def _trusted(log_p: torch.Tensor, brain: torch.Tensor, network: Any) -> torch.Tensor:
+        """log p as far as it can be trusted, of the same shape."""
         level = getattr(network, "normal_level", None)
-        highest = None if level is None or not level.is_known else level.highest.to(log_p)
-        weights = log_p.new_full((len(log_p), 1, 1, 1, 1), self.map_weight)
+        if level is None or not level.is_known:
+            return log_p
+        highest, trusted = level.highest.to(log_p), log_p.clone()
         for k, (volume, inside) in enumerate(zip(log_p, brain)):
-            if highest is not None and inside.any():
-                weights[k] *= torch.exp(-(volume[inside].median() - highest).clamp(min=0.0))
-        return weights
+            median = volume[inside].median() if inside.any() else highest
+            if median > highest:
+                trusted[k] = highest + torch.exp(highest - median) * (volume - median)
+        return trusted

@@ -60,21 +60,32 @@ def test_no_other_voxel_of_the_scan_matters(volume):
     torch.testing.assert_close(first, second)
 
 
-def test_a_network_that_is_alarmed_everywhere_counts_less(volume):
-    network, alarmed = _Gain(), _Gain(offset=3.0)
-    alone = StandardizedIntensityInferer()(volume, network)
-    inside = volume > 0
-    for net in (network, alarmed):
-        net.normal_level.set_level(float(_inferer().log_probability(volume[:1], network)[inside[:1]].median()))
-    trusted = _inferer(intensity_weight=1.0)(volume[:1], network)
-    torch.testing.assert_close(trusted[inside[:1]], ((4 * volume - 2).sigmoid() ** 0.5 * volume)[:1][inside[:1]])
-    doubted = _inferer(map_weight=2.0, intensity_weight=1.0)(volume, alarmed)
-    p = (4 * volume + 3).sigmoid()
-    excess = p.log()[inside].median() - network.normal_level.highest
-    assert excess > 0.5
-    ratio = (doubted[0] / alone[0])[inside[0]].log() / p[0][inside[0]].log()
-    own = p[0][inside[0]].log().median() - network.normal_level.highest
-    assert float(ratio.median()) == pytest.approx(2.0 * float(torch.exp(-own)), rel=0.01)
+def test_a_network_that_is_alarmed_everywhere_counts_less_and_scans_stay_comparable(volume):
+    inside, one = volume > 0, _inferer(map_weight=1.0)
+    levels = []
+    for offset in (-2.0, -1.0, 3.0, 9.0):
+        network = _Gain(offset=offset)
+        log_p = one.log_probability(volume, network)
+        network.normal_level.set_level(float(_level(volume[0], -2.0)))
+        score = one(volume, network)[0][inside[0]].log()
+        median = log_p[0][inside[0]].median()
+        highest = network.normal_level.highest
+        if offset == -2.0:
+            torch.testing.assert_close(score, log_p[0][inside[0]], rtol=1e-4, atol=1e-4)
+        else:
+            expected = highest + torch.exp(highest - median) * (log_p[0][inside[0]] - median)
+            torch.testing.assert_close(score, expected.float(), rtol=1e-3, atol=1e-4)
+        levels.append(float(score.median()))
+    assert max(levels) - min(levels) < 1e-3  # a scan that is doubted is no more suspicious as a whole
+    assert float(score.std()) < 0.02 * float(_log_p(volume[0], -2.0)[inside[0]].std())
+
+
+def _log_p(x: torch.Tensor, offset: float) -> torch.Tensor:
+    return torch.nn.functional.logsigmoid(4 * x + offset)
+
+
+def _level(x: torch.Tensor, offset: float) -> torch.Tensor:
+    return _log_p(x, offset)[x > 0].median()
 
 
 def test_flip_makes_the_map_blind_to_the_side(volume):
