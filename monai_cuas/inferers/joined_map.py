@@ -29,8 +29,9 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
     1. The logit is the mean over the slice and the mirrored slice (``flip``) and is smoothed in 3D within the brain, as
        slices are scored one by one and their noise is independent.
     2. Its sigmoid p is raised to ``map_weight`` and multiplied with the smoothed standardised intensity, raised to
-       ``intensity_weight``: a voxel counts that both find suspicious. Nothing here depends on the scan's other voxels,
-       so a large lesion is no less a lesion for its size.
+       ``intensity_weight``: a voxel counts more that both find suspicious. What is no brighter than the median of the
+       training's normal brains has that median for its intensity, so a dark lesion is not punished for being dark.
+       Nothing here depends on the scan's other voxels, so a large lesion is no less a lesion for its size.
     3. Where the network is alarmed everywhere, it is out of its depth (another site, another contrast): the median m of
        log p over the brain then lies above L, that of every normal scan, which travels with the weights
        (``NormalLevel``). Then L + exp(L - m) (log p - m) stands for log p: the map's level is that of a normal scan, so
@@ -80,9 +81,9 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
         log_p = self.log_probability(inputs, network, *args, **kwargs)
         score = self.map_weight * self._trusted(log_p, brain, unwrap(network))
         if self.intensity_weight:
-            image = self.intensity(inputs, network)
-            image = image if self.intensity_weight > 0 else 1.0 - image
-            score = score + abs(self.intensity_weight) * image.clamp(min=_DARKEST).log()
+            image, usual = self.intensity(inputs, network), self._usual(unwrap(network))
+            image, usual = (image, usual) if self.intensity_weight > 0 else (1.0 - image, 1.0 - usual)
+            score = score + abs(self.intensity_weight) * image.clamp(min=max(usual, _DARKEST)).log()
         return torch.where(brain, score.exp(), 0.0)
 
     def log_probability(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -96,6 +97,12 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
 
     def _logit(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         return convert_to_tensor(super().__call__(inputs, network, *args, **kwargs), track_meta=False).float()
+
+    @staticmethod
+    def _usual(network: Any) -> float:
+        """Median of the training's normal brains on the scale of the standardised intensity; 0 if it is not known."""
+        landmarks = network.standardize.landmarks
+        return float(landmarks[:, landmarks.shape[1] // 2].mean().nan_to_num(0.0))
 
     @staticmethod
     def _trusted(log_p: torch.Tensor, brain: torch.Tensor, network: Any) -> torch.Tensor:

@@ -49,6 +49,21 @@ def test_the_product_by_hand(volume):
         assert score[~inside].abs().max() == 0
 
 
+def test_what_is_darker_than_usual_is_not_punished_for_it(volume):
+    network = _Gain(gain=0.0)
+    network.standardize.fit(torch.linspace(0, 100, 11).view(1, 1, 11))
+    usual = float(network.standardize.landmarks[0, 5])
+    image = network.standardize(volume)
+    inside = volume > 0
+    bright = _inferer(intensity_weight=1.0)(volume, network)
+    assert bright[inside & (image < usual)].std() < 1e-5
+    ratio = bright[inside & (image > usual)] / image[inside & (image > usual)]
+    assert ratio.std() < 1e-5
+    dark = _inferer(intensity_weight=-1.0)(volume, network)
+    assert dark[inside & (image > usual)].std() < 1e-5
+    assert dark[inside & (image < usual)].std() > 1e-3
+
+
 def test_no_other_voxel_of_the_scan_matters(volume):
     """A lesion of a third of the brain is marked as one of a voxel is: there is no scale of the scan's own."""
     small, large = volume.clone(), volume.clone()
