@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -81,9 +82,10 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
         log_p = self.log_probability(inputs, network, *args, **kwargs)
         score = self.map_weight * self._trusted(log_p, brain, unwrap(network))
         if self.intensity_weight:
-            image, usual = self.intensity(inputs, network), self._usual(unwrap(network))
-            image, usual = (image, usual) if self.intensity_weight > 0 else (1.0 - image, 1.0 - usual)
-            score = score + abs(self.intensity_weight) * image.clamp(min=max(usual, _DARKEST)).log()
+            image = self.intensity(inputs, network)
+            image = image if self.intensity_weight > 0 else 1.0 - image
+            least = max(self._usual(unwrap(network)), _DARKEST)
+            score = score + abs(self.intensity_weight) * image.clamp(min=least).log()
         return torch.where(brain, score.exp(), 0.0)
 
     def log_probability(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -98,11 +100,11 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
     def _logit(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         return convert_to_tensor(super().__call__(inputs, network, *args, **kwargs), track_meta=False).float()
 
-    @staticmethod
-    def _usual(network: Any) -> float:
-        """Median of the training's normal brains on the scale of the standardised intensity; 0 if it is not known."""
+    def _usual(self, network: Any) -> float:
+        """What the median of the training's normal brains counts for; 0 if it is not known."""
         landmarks = network.standardize.landmarks
-        return float(landmarks[:, landmarks.shape[1] // 2].mean().nan_to_num(0.0))
+        median = float(landmarks[:, landmarks.shape[1] // 2].mean())
+        return 0.0 if math.isnan(median) else median if self.intensity_weight > 0 else 1.0 - median
 
     @staticmethod
     def _trusted(log_p: torch.Tensor, brain: torch.Tensor, network: Any) -> torch.Tensor:
