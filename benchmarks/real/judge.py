@@ -1,0 +1,130 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+A model beside all that needs no training, on the same scans:
+
+    python benchmarks/real/judge.py --model RUN/model.pt --normals LISTS/lgg_flair --test LISTS/lgg_flair --output OUT
+
+Rows: the model, its map alone, the same network with random weights, and the intensity raw, smoothed, median-filtered,
+two-sided and equalised. Thresholds of all come from the calibration scans of ``--normals``; the test scans are only
+counted. Beside the figures of ``evaluate``: mean Dice of a patient with a 95% bootstrap interval over patients, and a
+paired Wilcoxon test of the model against each other row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import bootstrap, wilcoxon
+
+from monai_cuas import load_model
+from monai_cuas.calibration.normal_level import fit_normal_level
+from monai_cuas.data.datalist import load_datalist
+from monai_cuas.evaluation.evaluate import baselines, evaluate
+from monai_cuas.inferers import CalibratedInferer, JoinedMapInferer, StandardizedIntensityInferer
+from monai_cuas.networks.layers import ScoreCalibration
+from monai_cuas.pipeline import Model
+from monai_cuas.transforms import AnomalyPostprocessing
+
+
+class _Other(CalibratedInferer):
+    """A method with a network of its own."""
+
+    def __init__(self, inferer: Any, network: torch.nn.Module) -> None:
+        super().__init__(inferer, ScoreCalibration())
+        self.other = network
+
+    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
+        self.other.to(inputs.device)
+        return super().__call__(inputs, self.other, *args, **kwargs)
+
+
+def _untrained(model: Model, normals: Path) -> torch.nn.Module:
+    """The model's network as it was before training; landmarks and level are of the same normals."""
+    torch.manual_seed(0)
+    network = model.recipe.make_network()
+    network.standardize.load_state_dict(model.network.standardize.state_dict())  # type: ignore[union-attr]
+    inferer, validation = model.map_inferer(), load_datalist(normals / "dataset.json", "validation", True)
+    if isinstance(inferer, JoinedMapInferer) and validation:
+        fit_normal_level(network, validation, model.preprocessing().for_slices(), inferer)
+    return network.eval()
+
+
+def rows(model: Model, normals: Path) -> dict[str, CalibratedInferer]:
+    """All rows, the model's first."""
+    found: dict[str, CalibratedInferer] = {model.method: model.inferer()}
+    inferer = model.map_inferer()
+    if isinstance(inferer, JoinedMapInferer):
+        alone = JoinedMapInferer(**{**inferer.arguments, "intensity_weight": 0.0})
+        found["its map alone"] = CalibratedInferer(alone, ScoreCalibration())
+    found["the same, untrained"] = _Other(model.map_inferer(), _untrained(model, normals))
+    smoothing = getattr(inferer, "arguments", {}).get("smoothing", 2.0)
+    smooth = StandardizedIntensityInferer(smoothing=smoothing)
+    found["raw intensity (smoothed)"] = CalibratedInferer(smooth, ScoreCalibration())
+    found["raw intensity (5x5 median)"] = CalibratedInferer(StandardizedIntensityInferer(median=5), ScoreCalibration())
+    return {**found, **baselines()}
+
+
+def _patients(report: dict[str, Any]) -> dict[str, np.ndarray]:
+    return {
+        name: np.array([scan["dice"] for scan in method["scans"] if scan["diseased"] and scan["dice"] is not None])
+        for name, method in report["methods"].items()
+    }
+
+
+def table(report: dict[str, Any], first: str) -> str:
+    """Markdown: pooled figures, mean Dice of a patient with its interval, and the paired test."""
+    dice = _patients(report)
+    lines = [
+        "| method | AUPRC | Dice | oracle Dice | mean Dice of a patient (95%) | p against the first |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, method in report["methods"].items():
+        group = method["groups"]["all lesions"]
+        figures = [f"{group[key]:.3f}" for key in ("auprc", "dice_pooled", "oracle_dice")]
+        if len(dice[name]) > 2:
+            low, high = bootstrap((dice[name],), np.mean, random_state=0).confidence_interval
+            figures.append(f"{dice[name].mean():.3f} ({low:.3f} to {high:.3f})")
+            figures.append("" if name == first else f"{wilcoxon(dice[first], dice[name]).pvalue:.2g}")
+        else:
+            figures += [f"{dice[name].mean():.3f}", ""]
+        lines.append(f"| {name} | {' | '.join(figures)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Evaluate every row and write ``judged.md`` beside evaluate's own files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--normals", type=Path, required=True, help="folder of a dataset.json with calibration scans")
+    parser.add_argument("--test", type=Path, required=True, help="folder of a dataset.json with test scans")
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    model = load_model(args.model)
+    preprocessing = model.preprocessing()
+    tests = [load_datalist(args.test / "dataset.json", name, True) for name in ("test_normal", "test_lesion")]
+    evaluate(
+        model.network,
+        rows(model, args.normals),
+        load_datalist(args.normals / "dataset.json", "calibration"),
+        [entry for entries in tests for entry in entries],
+        preprocessing,
+        AnomalyPostprocessing(preprocessing, rate=None),
+        args.output,
+        device=model.device,
+        with_baselines=False,
+    )
+    report = json.loads((args.output / "evaluation.json").read_text(encoding="utf-8"))
+    text = table(report, model.method)
+    (args.output / "judged.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
