@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-The one rule by which a NIfTI header says where its voxels lie (docs/geometry.md).
+The one rule by which a NIfTI header says where its voxels lie (docs/explanation/geometry.md).
 
 A header says it up to three times: sform, qform and pixdim. MONAI's reader takes the qform without a word when sform
 and pixdim differ, and nibabel takes a matrix that is singular. Here a contradiction is an error or a note.
