@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,34 @@ from .base import NIFTI_SUFFIXES, ReadReport, ScanEntry, folder_of, stem_of, wal
 __all__ = ["detect_plain", "read_files", "read_plain"]
 
 _VOLUMES = (*NIFTI_SUFFIXES, ".nrrd")
-_LABEL_ENDINGS = ("", "_mask", "_seg", "_label", "_lesion", "_msk")
+_LABEL_ENDINGS: tuple[str, ...] = (
+    "",
+    "_mask",
+    "_seg",
+    "_label",
+    "_lesion",
+    "_msk",
+    "_labels",
+    "_lesions",
+    "_roi",
+    "_gt",
+    "_truth",
+)
+_LABEL_ENDINGS += ("-mask", "-seg", "-label", ".seg", "_annotation", "_dseg", "_lesion_mask", "_segmentation")
+_LABEL_FOLDERS: tuple[str, ...] = (
+    "labels",
+    "labelstr",
+    "labelsts",
+    "label",
+    "masks",
+    "mask",
+    "seg",
+    "segs",
+    "segmentations",
+)
+_LABEL_FOLDERS += ("lesions", "lesion_masks", "annotations", "ground_truth", "gt", "rois")
+_IMAGE_FOLDERS = ("images", "imagestr", "imagests", "image", "scans")
+_CHANNEL = re.compile(r"_\d{4}$")
 
 
 def detect_plain(folder: Path) -> bool:
@@ -34,11 +62,35 @@ def _subject(path: Path, root: Path) -> str:
 
 def _label(path: Path, root: Path, labels: dict[str, Path]) -> Path | None:
     """Mask of an image: the same path below labels/, with or without an ending such as _mask."""
-    place = path.relative_to(root)
-    if place.parts[0] == "images":
-        place = Path(*place.parts[1:])
-    base = (place.parent / stem_of(place)).as_posix() if place.parts else ""
-    return next((labels[base + ending] for ending in _LABEL_ENDINGS if base + ending in labels), None)
+    base = _key(path, root, _IMAGE_FOLDERS)
+    # nnU-Net numbers the channels of a scan, and not its mask
+    bases = dict.fromkeys((base, _CHANNEL.sub("", base)))
+    names = (b + ending for b in bases for ending in _LABEL_ENDINGS)
+    return next((labels[name] for name in names if name in labels), None)
+
+
+def _key(path: Path, root: Path, folders: Sequence[str]) -> str:
+    """Place below the root without suffix and without the first folder that only says what lies in it."""
+    parts = list(path.relative_to(root).parts)
+    said = next((part for part in parts[:-1] if part.lower() in folders), None)
+    if said is not None:
+        parts.remove(said)
+    return (Path(*parts[:-1]) / stem_of(path)).as_posix()
+
+
+def _base(path: Path, root: Path) -> Path:
+    """The root, or the folder of images directly below it."""
+    first = path.relative_to(root).parts[0]
+    return root / first if first.lower() in _IMAGE_FOLDERS and (root / first).is_dir() else root
+
+
+def _is_label(path: Path, root: Path, keys: set[str]) -> bool:
+    """A mask by the folder that it lies in, or by its name beside the scan of that name."""
+    if any(part.lower() in _LABEL_FOLDERS for part in path.relative_to(root).parts[:-1]):
+        return True
+    own = _key(path, root, ())
+    endings = (ending for ending in _LABEL_ENDINGS if ending and own.lower().endswith(ending))
+    return any(own[: -len(e)] + channel in keys for e in endings for channel in ("", "_0000"))
 
 
 def _series(report: ReadReport, folder: Path, files: Sequence[Path], root: Path) -> None:
@@ -95,24 +147,24 @@ def read_files(report: ReadReport, suffixes: tuple[str, ...], otherwise: str, di
     images: list[Path] = []
     series: dict[Path, list[Path]] = {}
     for path in walk_files(root, report):
-        place = path.relative_to(root)
         if path.name.lower().endswith(suffixes):
-            if place.parts[0] == "labels":
-                inner = Path(*place.parts[1:])
-                labels[(inner.parent / stem_of(inner)).as_posix()] = path
-            else:
-                images.append(path)
+            images.append(path)
         elif dicom and is_dicom(path):
             if path.name != "DICOMDIR":
                 series.setdefault(path.parent, []).append(path)
         else:
             report.leave_out(path, otherwise)
-    base = root / "images" if (root / "images").is_dir() and all("images" in p.parts for p in images) else root
+    keys = {_key(path, root, ()) for path in images}
+    drawn = [path for path in images if _is_label(path, root, keys)]
+    labels.update((_key(path, root, _LABEL_FOLDERS), path) for path in drawn)
+    images = [path for path in images if path not in set(drawn)]
+    if drawn:
+        report.warnings.append(f"{len(drawn)} of the files are masks by folder or name, such as {drawn[0]}.")
     used = set()
     for path in images:
         label = _label(path, root, labels)
         used.add(label)
-        report.add(ScanEntry((path,), _subject(path, base), "lesion" if label else None, label))
+        report.add(ScanEntry((path,), _subject(path, _base(path, root)), "lesion" if label else None, label))
     for where, files in series.items():
         _series(report, where, files, root)
     for label in labels.values():

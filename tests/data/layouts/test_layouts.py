@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from monai.data import load_decathlon_datalist
 
 from monai_cuas.cli import main
-from monai_cuas.data.datalist import load_datalist
+from monai_cuas.data.datalist import load_datalist, settle_roles
 from monai_cuas.data.layouts import detect_layout, read_layout
 from monai_cuas.utils import CUASError
 
@@ -246,3 +246,24 @@ def test_real_isles():
     report = read_layout(folder, sequences=["dwi", "adc"])
     assert [(e.subject, e.session, e.role) for e in report] == [("strokecase0009", "0001", "lesion")]
     assert report.entries[0].label is not None
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("imagesTr/{}_0000.nii.gz", "labelsTr/{}.nii.gz"),
+        ("{}.nii.gz", "{}_seg.nii.gz"),
+        ("images/{}.nii.gz", "masks/{}.nii.gz"),
+        ("{}/flair.nii.gz", "{}/flair_mask.nii.gz"),
+    ],
+)
+def test_masks_are_no_scans(tmp_path, image, mask):
+    for name in ("p1", "p2", "p3"):
+        scan(tmp_path / image.format(name))
+        scan(tmp_path / mask.format(name))
+    report = read_layout(tmp_path, "plain")
+    assert [(e.role, e.label) for e in report] == [("lesion", tmp_path / mask.format(n)) for n in ("p1", "p2", "p3")]
+    assert len({e.subject for e in report}) == 3
+    assert sum("masks" in warning for warning in report.warnings) == 1
+    with pytest.raises(CUASError, match="has a lesion"):
+        settle_roles(report, "normal")
