@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,6 +20,8 @@ from .inferer import StandardizedIntensityInferer, unwrap
 from .smoothing import BrainSmoothing, spacing_of
 
 __all__ = ["JoinedMapInferer"]
+
+logger = logging.getLogger(__name__)
 
 _DARKEST = 1e-3
 
@@ -116,5 +119,11 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
         for k, (volume, inside) in enumerate(zip(log_p, brain)):
             median = volume[inside].median() if inside.any() else highest
             if median > highest:
+                logger.warning(
+                    "The network is more alarmed by this scan as a whole than by any normal one (%.1f, normals up to "
+                    "%.1f): it is out of its depth, and little or nothing may be found.",
+                    float(median),
+                    float(highest),
+                )
                 trusted[k] = highest + torch.exp(highest - median) * (volume - median)
         return trusted
