@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import pytest
+
+pytest.importorskip("monailabel", reason="needs monai_cuas[label] (docs/how-to/hospital.md)")
+
 from fastapi import HTTPException
 
 from monai_cuas.label.parameters import PARAMETERS, checked

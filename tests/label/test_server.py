@@ -13,12 +13,13 @@ import threading
 import time
 
 import numpy as np
-import psutil
 import pytest
 import requests
 import SimpleITK as sitk
 
 pytest.importorskip("monailabel", reason="needs monai_cuas[label] (docs/how-to/hospital.md)")
+
+import psutil
 
 from monai_cuas.label.install import write_app
 
