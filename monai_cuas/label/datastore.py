@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fastapi import HTTPException
 from filelock import FileLock
 from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore, LocalDatastoreModel
 from monailabel.interfaces.datastore import DefaultLabelTag
@@ -22,7 +23,7 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from ..transforms.io import LoadScand
 from ..utils import replacing
 from .files import read_label
-from .requests import SUFFIXES, check_id, check_tag, refuse, suffix_of
+from .requests import SUFFIXES, check_id, check_size, check_tag, refuse, shape_of, suffix_of
 
 __all__ = ["INFO_KEY", "CheckedDatastore", "check_label", "is_normal"]
 
@@ -40,10 +41,16 @@ def check_label(label: str, image: str) -> np.ndarray:
     Raises:
         HTTPException: 422 if it is not on the scan's grid.
     """
+    off_grid = "The label is not on the scan's grid; export it with the scan as reference geometry."
+    check_size(image)
+    # by the headers first: a small file can hold any number of voxels
+    wanted, claimed = shape_of(image), shape_of(label)
+    if wanted is not None and claimed is not None and wanted != claimed:
+        raise refuse(422, off_grid)
     array, affine = read_label(label)
     scan = LoadScand("image")({"image": image})["image"]
     if array.shape != tuple(scan.shape[1:]) or not np.allclose(affine, np.asarray(scan.affine), atol=1e-2):
-        raise refuse(422, "The label is not on the scan's grid; export it with the scan as reference geometry.")
+        raise refuse(422, off_grid)
     return array
 
 
@@ -115,8 +122,17 @@ class CheckedDatastore(LocalDatastore):
         return super().get_image_info(image_id)
 
     def get_label_uri(self, label_id: str, label_tag: str) -> str:
+        """
+        Raises:
+            HTTPException: 403 if it is a link, or lies beyond one, that leads out of the labels' folder.
+        """
         check_id(label_id)
-        return super().get_label_uri(label_id, check_tag(label_tag))
+        path = super().get_label_uri(label_id, check_tag(label_tag))
+        inside = os.path.realpath(self._datastore.label_path(label_tag))
+        top = os.path.realpath(self._datastore.image_path())
+        if path and not (Path(os.path.realpath(path)).is_relative_to(inside) and Path(inside).is_relative_to(top)):
+            raise refuse(403, f"Label '{label_id}' lies outside the labels' folder.")
+        return path
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         """
@@ -165,8 +181,41 @@ class CheckedDatastore(LocalDatastore):
         return image_id
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
-        self._known(label_id)
-        super().remove_label(label_id, check_tag(label_tag))
+        """A link is removed itself, never what it leads to."""
+        entry = self._known(label_id).labels.get(check_tag(label_tag))
+        if entry is not None:
+            self._unlink(self._datastore.label_path(label_tag), f"{label_id}{entry.ext}")
+
+    def remove_image(self, image_id: str) -> None:
+        """Its labels too; a link is removed itself, never what it leads to."""
+        entry = self._known(image_id)
+        for tag in list(entry.labels):
+            self.remove_label(image_id, tag)
+        self._unlink(self._datastore.image_path(), f"{image_id}{entry.image.ext}")
+
+    def _unlink(self, folder: str, name: str) -> None:
+        """
+        Raises:
+            HTTPException: 403 if the folder is a link that leads out of the studies' folder.
+        """
+        if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(self._datastore.image_path())):
+            raise refuse(403, "The file lies outside the studies' folder.")
+        Path(folder, name).unlink(missing_ok=True)
+        if not self._auto_reload:
+            self.refresh()
+
+    def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
+        """Scans with a final label; one whose name is no id, or a link that leads out, is left out."""
+        tag, pairs = DefaultLabelTag.FINAL.value, []
+        for image in self.get_labeled_images():
+            try:
+                pair = {"image": self.get_image_uri(image), "label": self.get_label_uri(image, tag)}
+            except HTTPException:
+                continue
+            if pair["label"]:
+                top = os.path.realpath(self._datastore.image_path())
+                pairs.append(pair if full_path else {key: os.path.relpath(path, top) for key, path in pair.items()})
+        return pairs
 
     def get_dataset_archive(self, limit_cases: int | None) -> str:
         if not self.datalist():

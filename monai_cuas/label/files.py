@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from ..io.nifti import save_nifti
 from ..transforms.io import LoadScand
-from .requests import refuse
+from .requests import check_size, refuse
 
 __all__ = ["read_label", "write_volume"]
 
@@ -65,8 +65,10 @@ def read_label(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
         ScanError: if it cannot be read.
-        HTTPException: 422 if it is no volume of whole numbers from 0 on.
+        HTTPException: 422 if it is no volume of whole numbers from 0 on, or its voxels are in another file; 413 if it
+            claims too many.
     """
+    check_size(path)
     label = LoadScand("label")({"label": os.fspath(path)})["label"]
     array = np.asarray(label)
     if array.ndim != 4 or len(array) != 1 or (array < 0).any() or (array != np.rint(array)).any():

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +25,14 @@ __all__ = [
     "MAX_VOXELS",
     "SUFFIXES",
     "InferOptions",
+    "check_alone",
     "check_id",
     "check_size",
     "check_tag",
     "parse_params",
     "refuse",
     "sentence",
+    "shape_of",
     "suffix_of",
     "Upload",
 ]
@@ -157,23 +161,67 @@ class InferOptions:
         return 10**-self.threshold if self.threshold else self.rate
 
 
-def check_size(path: str | Path) -> None:
+_MOST_HEADER = 1 << 20
+_END_OF_HEADER = re.compile(rb"\n\n|\r\n\r\n")
+_OTHER_FILE = re.compile(rb"[\r\n]\s*data\s*file\s*:", re.IGNORECASE)
+
+
+def check_alone(path: str | os.PathLike) -> None:
     """
-    Look at the header of a scan before it is read.
+    Look whether a file holds its own voxels: a header can name any file of the server, devices and pipes too.
 
     Raises:
-        HTTPException: 413 if it claims too many voxels. A header that cannot be read is left to the reader, which says
-            what is wrong.
+        HTTPException: 422 if it is no regular file, or an NRRD that names another file or whose header has no end.
     """
     try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return  # not there, or a series of a folder: the reader tells
+    if stat.S_ISDIR(mode):
+        return
+    if not stat.S_ISREG(mode):
+        raise refuse(422, "This is a pipe or a device and no file; it is not read.")
+    if not str(path).lower().endswith(".nrrd"):
+        return  # a NIfTI header of a pair is refused by its reader, which opens no second file
+    with open(path, "rb") as file:
+        head = file.read(_MOST_HEADER)
+    if not head.startswith(b"NRRD000") or _END_OF_HEADER.search(head) is None:
+        raise refuse(422, "The file is no NRRD, or its header has no end; save it again as one file.")
+    if _OTHER_FILE.search(head):
+        raise refuse(422, "The header names another file for its voxels; save header and voxels as one file.")
+
+
+def shape_of(path: str | os.PathLike) -> tuple[int, ...] | None:
+    """
+    Voxels along each axis as the header has them, without trailing ones; None if it cannot be read.
+
+    Raises:
+        HTTPException: 422, see :func:`check_alone`.
+    """
+    check_alone(path)
+    try:
         if str(path).lower().endswith((".nii", ".nii.gz")):
-            shape = tuple(nib.load(path).shape)  # type: ignore[attr-defined]
+            shape = tuple(int(n) for n in nib.load(path).shape)  # type: ignore[attr-defined]
         else:
             reader = sitk.ImageFileReader()
             reader.SetFileName(str(path))
             reader.ReadImageInformation()
-            shape = reader.GetSize()
+            shape = tuple(reader.GetSize())
     except Exception:
-        return
-    if math.prod(shape) > MAX_VOXELS:
+        return None
+    while shape and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
+
+
+def check_size(path: str | os.PathLike) -> None:
+    """
+    Look at the header of a scan or label before it is read.
+
+    Raises:
+        HTTPException: 413 if it claims too many voxels, 422 if its voxels are elsewhere. A header that cannot be read
+            is left to the reader, which says what is wrong.
+    """
+    shape = shape_of(path)
+    if shape is not None and math.prod(shape) > MAX_VOXELS:
         raise refuse(413, f"The scan has {'x'.join(map(str, shape))} voxels; at most {MAX_VOXELS} are read.")

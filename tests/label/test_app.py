@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -230,6 +231,73 @@ def test_uploads_that_are_refused(server, tmp_path, monkeypatch):
     refused(infer(server, files=_upload(good)), 413)
     assert "new" not in server.get("/datastore/?output=all").json()["objects"]
     assert not list(tmp_path.parent.glob("**/x.nii.gz"))
+
+
+def _detached(named: str) -> bytes:
+    sizes, across = " ".join(map(str, scans.SHAPE)), "(3,0,0) (0,3,0) (0,0,3)"
+    head = f"NRRD0004\ntype: uint8\ndimension: 3\nspace: left-posterior-superior\nsizes: {sizes}\n"
+    head += f"space directions: {across}\nencoding: raw\nspace origin: (0,0,0)\n{named}\n\n"
+    return head.encode()
+
+
+@pytest.mark.parametrize(
+    "field", ["data file: {}", "datafile: {}", "DATA FILE: {}", "data file: LIST\n{}", "data  file: {}"]
+)
+@pytest.mark.parametrize("named", ["secret.raw", "pipe", "/dev/zero"])
+def test_a_header_that_names_another_file_is_refused(server, tmp_path, field, named):
+    (tmp_path / "secret.raw").write_bytes(bytes(int(np.prod(scans.SHAPE))))
+    os.mkfifo(tmp_path / "pipe")
+    content = _detached(field.format(tmp_path / named))
+    for answer in (
+        infer(server, files={"file": ("a.nrrd", content)}),
+        server.put("/datastore/image?image=detached", files={"file": ("a.nrrd", content)}),
+        server.put("/datastore/label?image=lesion", files={"label": ("a.nrrd", content)}),
+    ):
+        assert "names another file" in refused(answer, 422)
+
+
+def test_a_header_without_end_or_of_another_format_is_refused(server):
+    for content in (_detached("# no more").rstrip(), b"ObjectType = Image\nElementDataFile = /etc/passwd\n"):
+        assert "no NRRD" in refused(infer(server, files={"file": ("a.nrrd", content)}), 422)
+
+
+def test_a_pipe_and_a_detached_header_among_the_studies_are_refused(bright, tmp_path):
+    (tmp_path / "studies" / "healthy.nii.gz").unlink()
+    os.mkfifo(tmp_path / "studies" / "healthy.nii.gz")
+    assert "pipe" in refused(infer(bright, "healthy"), 422)
+
+
+def test_a_label_of_many_voxels_is_refused_by_its_header(server, tmp_path, monkeypatch):
+    from monai_cuas.label import datastore
+
+    def unread(_path):
+        raise AssertionError("the voxels were read")
+
+    monkeypatch.setattr(datastore, "read_label", unread)
+    path = scans.save(tmp_path / "many.nii.gz", np.zeros((200, 200, 200), np.uint8))
+    answer = server.put("/datastore/label?image=lesion", files={"label": (path.name, path.read_bytes())})
+    assert "not on the scan's grid" in refused(answer, 422)
+
+
+def test_links_lead_nowhere(bright, tmp_path):
+    studies, outside = tmp_path / "studies", tmp_path / "outside.nii.gz"
+    outside.write_bytes(b"of somebody else")
+    empty = scans.save(tmp_path / "empty.nii.gz", np.zeros(scans.SHAPE, np.uint8))
+    saved = bright.put("/datastore/label?image=lesion", files={"label": (empty.name, empty.read_bytes())})
+    assert saved.status_code == 200
+    for link in (studies / "labels" / "final" / "lesion.nii.gz", studies / "healthy.nii.gz"):
+        link.unlink()
+        link.symlink_to(outside)
+    refused(bright.get("/datastore/label?label=lesion&tag=final"), 403)
+    refused(bright.get("/datastore/image?image=healthy"), 403)
+    archive = bright.get("/datastore/dataset")
+    assert archive.status_code == 404
+    assert b"somebody" not in archive.content
+    assert bright.delete("/datastore/label?id=lesion&tag=final").status_code == 200
+    assert bright.delete("/datastore/image?id=healthy").status_code == 200
+    assert outside.read_bytes() == b"of somebody else"
+    assert not (studies / "healthy.nii.gz").is_symlink()
+    assert not (studies / "labels" / "final" / "lesion.nii.gz").is_symlink()
 
 
 def test_body_of_unknown_length_is_cut_off(server, monkeypatch):
