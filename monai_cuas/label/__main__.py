@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -12,7 +13,11 @@ def main() -> None:
     """Pass the command line on; what is not said is set to the safe choice."""
     from monailabel.main import Main
 
+    from .lifeline import SERVER_VARIABLE
+
     if "start_server" in sys.argv[1:]:
+        # What starts here is a server, though another one's number may be in what it inherits: it would end itself.
+        os.environ.pop(SERVER_VARIABLE, None)
         given = {argument.split("=")[0] for argument in sys.argv}
         if "--uvicorn_app" not in given:
             sys.argv += ["--uvicorn_app", "monai_cuas.label.server:app"]

@@ -17,6 +17,8 @@ import torch
 os.environ["MONAI_LABEL_SESSION_PATH"] = tempfile.mkdtemp(prefix="sessions-")
 os.environ["MONAI_LABEL_AUTO_UPDATE_SCORING"] = "false"
 os.environ["MONAI_LABEL_DATASTORE_AUTO_RELOAD"] = "false"
+# Left by an app in the tests that started these in a namespace of their own.
+os.environ.pop("MONAI_CUAS_SERVER_PID", None)
 
 # Before the tests import monailabel.
 import monai_cuas.label  # noqa: F401

@@ -41,7 +41,8 @@ class Server:
         for place in places.values():
             place.mkdir(exist_ok=True)
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        given = {k: v for k, v in os.environ.items() if not k.startswith("MONAI_LABEL")}
+        # An app that served in this process has left its number (label/lifeline.py); this server is not its child.
+        given = {k: v for k, v in os.environ.items() if not k.startswith(("MONAI_LABEL", "MONAI_CUAS"))}
         own = {"PYTHONPATH": path, "HOME": str(places["home"]), "TMPDIR": str(places["tmp"]), "OMP_NUM_THREADS": "1"}
         own["MONAI_LABEL_AUTO_UPDATE_SCORING"] = "false"
         own["PATH"] = str(Path(sys.executable).parent) + os.pathsep + given.get("PATH", "")

@@ -150,3 +150,11 @@ def test_a_server_that_cannot_start_says_why(tmp_path):
     (tmp_path / "studies").mkdir()
     with pytest.raises(RuntimeError, match="no readable weights file"):
         Server(tmp_path, app, str(tmp_path / "studies")).wait()
+
+
+def test_a_server_whose_surroundings_name_another_server_goes_on(folder, tmp_path):
+    """As when it is started from a notebook in which an app has served."""
+    with running(tmp_path, folder / "app", str(folder / "studies"), MONAI_CUAS_SERVER_PID="1") as started:
+        time.sleep(2)
+        assert started.process.poll() is None
+        assert requests.get(f"{started.url}/health", timeout=10).status_code == 200
