@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from monai.data import Dataset
 from monai.transforms import Randomizable
 
@@ -37,7 +38,18 @@ class SeededTransform:
     """
 
     def __init__(self, transform: Callable | None = None, seed: int = 0, donor_key: str | None = None) -> None:
-        self.transform, self.seed, self.epoch, self.donor_key = transform, seed, 0, donor_key
+        self.transform, self.seed, self.donor_key = transform, seed, donor_key
+        # in shared memory: workers that outlive an epoch (persistent_workers) hold a copy of this object
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    @property
+    def epoch(self) -> int:
+        """Of the run; the same in each process that has a copy of this transform."""
+        return int(self._epoch)
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._epoch.fill_(epoch)
 
     def __call__(self, index: int, fetch: Callable[[int], Mapping[str, Any]], count: int) -> dict[str, Any]:
         """

@@ -35,6 +35,14 @@ def test_any_number_of_workers_draws_the_same(workers):
         assert torch.equal(_all(data, workers), _all(data, 0))
 
 
+def test_workers_that_outlive_an_epoch_hear_of_the_next():
+    data = _noisy()
+    loader = DataLoader(data, batch_size=2, num_workers=2, persistent_workers=True)
+    for epoch in (1, 2):
+        data.set_epoch(epoch)
+        assert torch.equal(torch.cat([batch["image"] for batch in loader]), _all(data, 0))
+
+
 def test_draws_depend_on_seed_epoch_and_item_and_on_nothing_else():
     data = _noisy()
     first = data[2]["image"]
