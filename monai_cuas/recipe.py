@@ -14,12 +14,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.inferers import Inferer, SliceInferer
 from monai.utils import ensure_tuple
@@ -58,6 +60,8 @@ MAP_INFERERS: dict[str, type] = {**_named(inferers, Inferer), "monai.inferers.Sl
 # of MONAI's SliceInferer, which does not keep what it was made with; the rest of it does not change a map
 _SLICE_INFERER = ("roi_size", "overlap", "mode", "spatial_dim")
 _TARGET = "_target_"
+# numbers of an array that a digest takes one by one; of longer ones, such as weights, the shape
+_FEW = 4096
 _ADVICE = "train it again with this version, or take the weights that are shipped"
 
 
@@ -423,10 +427,19 @@ def training_digest(recipe: Recipe, data: Iterable[Mapping[str, Any]], **setting
 
 
 def _plain_parts(value: Any) -> Any:
-    if not hasattr(value, "__dict__"):
+    """What plain data an object is made of; of library objects within it too, as in a Compose of transforms."""
+    if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    kept = {key: part for key, part in sorted(vars(value).items()) if isinstance(part, (bool, int, float, str))}
-    return {"kind": type(value).__qualname__, **kept}
+    if isinstance(value, Mapping):
+        return {str(key): _plain_parts(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain_parts(part) for part in value]
+    if isinstance(value, (np.ndarray, torch.Tensor)):
+        return value.tolist() if math.prod(value.shape) <= _FEW else list(value.shape)
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    if not kind.startswith(("monai.", "monai_cuas.", "torch.nn.")) or not hasattr(value, "__dict__"):
+        return kind  # such as a random state, whose draws the seed decides
+    return {"kind": kind, **{key: _plain_parts(part) for key, part in sorted(vars(value).items())}}
 
 
 def _size_and_time(path: str) -> list[int]:

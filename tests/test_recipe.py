@@ -11,11 +11,12 @@ import os
 import pytest
 import torch
 from monai.inferers import SliceInferer
+from monai.transforms import Compose, RandFlipd
 
 from monai_cuas.inferers import AnomalibInferer, JoinedMapInferer, StandardizedIntensityInferer
 from monai_cuas.networks.nets import AnomalyUNet, AttentionVAE, BayesianVAE, StandardizedIntensity
-from monai_cuas.recipe import Recipe, describe, read_model, read_recipe, write_model
-from monai_cuas.transforms import AnomalyPreprocessing
+from monai_cuas.recipe import Recipe, describe, read_model, read_recipe, training_digest, write_model
+from monai_cuas.transforms import AnomalyPreprocessing, RandHealthyVariationd, RandSyntheticAnomalyd
 from monai_cuas.utils import CUASError, ScanError
 
 SMALL = {"image_size": 24, "channels": (4, 8), "layers": (1, 1), "latent_size": 3}
@@ -208,3 +209,17 @@ def test_what_cannot_be_saved_is_said():
     with pytest.raises(CUASError, match="cannot be saved"):
         describe(AttentionVAE(**SMALL, calibration_rates=torch.ones(2) * torch.tensor([0.5, 0.1])),
                  AnomalyPreprocessing(), _slices(), "m")  # fmt: skip
+
+
+def _augmentation(prob: float = 0.5, amount: float = 1.0, strength: tuple[float, float] = (0.1, 0.5)) -> Compose:
+    anomaly = RandSyntheticAnomalyd("image", strength=strength)
+    return Compose([RandFlipd(["image"], prob), RandHealthyVariationd("image", amount=amount), anomaly])
+
+
+def test_a_checkpoint_knows_the_augmentation_it_was_trained_with(recipe):
+    made = training_digest(recipe, [], augmentation=_augmentation())
+    assert training_digest(recipe, [], augmentation=_augmentation()) == made
+    others = [{"prob": 0.4}, {"amount": 2.0}, {"strength": (0.1, 0.6)}]
+    digests = {training_digest(recipe, [], augmentation=_augmentation(**other)) for other in others}
+    assert len(digests | {made}) == 4
+    assert training_digest(recipe, [], augmentation=Compose([RandFlipd(["image"], 0.5)])) not in digests | {made}
