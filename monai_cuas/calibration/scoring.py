@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 
 from ..data.read_ahead import read_ahead
 from ..data.robust import TolerantDataset, note_failure
-from ..utils import ScanError
+from ..utils import ScanError, add_notes, collected_notes
 from ..utils.progress import track
 
 __all__ = ["score_item", "score_scans"]
@@ -92,8 +92,10 @@ def score_item(
     Returns:
         What the postprocessing leaves.
     """
-    with torch.no_grad():
+    with torch.no_grad(), collected_notes() as notes:
         pred = inferer(item["image"].unsqueeze(0).to(device), network)[0].cpu()
+    if notes and isinstance(item["image"], MetaTensor):
+        add_notes(item["image"].meta, notes)
     return postprocessing({**item, "pred": _with_history(pred, item["image"])})
 
 

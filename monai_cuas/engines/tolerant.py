@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from monai.data import MetaTensor
 from monai.engines import SupervisedEvaluator
 from monai.utils import first
 
 from ..data.robust import note_failure
+from ..utils import add_notes, collected_notes
 
 __all__ = ["TolerantEvaluator"]
 
@@ -31,11 +34,28 @@ class TolerantEvaluator(SupervisedEvaluator):
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> Any:
         try:
-            return super()._iteration(engine, batchdata)
+            with collected_notes() as notes:
+                output = super()._iteration(engine, batchdata)
+            if notes:
+                _add_to_scans([*_taken_apart(engine.state.batch), *_taken_apart(output)], notes)
+            return output
         except Exception as error:
             note_failure(self.failed, _file_of(batchdata), error)
             engine.state.batch = []
             return []
+
+
+def _taken_apart(items: Any) -> list[Any]:
+    """A batch's items; none where it has not been decollated."""
+    return list(items) if isinstance(items, (list, tuple)) else []
+
+
+def _add_to_scans(items: Iterable[Any], notes: Sequence[str]) -> None:
+    """Notes of one scan to each copy of it."""
+    for item in items:
+        image = item.get("image") if isinstance(item, Mapping) else None
+        if isinstance(image, MetaTensor):
+            add_notes(image.meta, notes)
 
 
 def _file_of(batchdata: Any) -> str:

@@ -15,7 +15,7 @@ from monai.inferers import SliceInferer
 from monai.utils import convert_to_tensor
 from torch.nn import functional as F
 
-from ..utils import RecordsArguments
+from ..utils import RecordsArguments, note
 from .inferer import StandardizedIntensityInferer, unwrap
 from .smoothing import BrainSmoothing, spacing_of
 
@@ -24,6 +24,10 @@ __all__ = ["JoinedMapInferer"]
 logger = logging.getLogger(__name__)
 
 _DARKEST = 1e-3
+_OUT_OF_DEPTH = (
+    "the network is more alarmed by this scan as a whole than by any normal one ({:.1f}, normals up to {:.1f}): "
+    "it is out of its depth, and little or nothing may be found"
+)
 
 
 class JoinedMapInferer(RecordsArguments, SliceInferer):
@@ -40,7 +44,7 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
        log p over the brain then lies above L, that of every normal scan, which travels with the weights
        (``NormalLevel``). Then L + exp(L - m) (log p - m) stands for log p: the map's level is that of a normal scan, so
        that scans stay comparable, and its differences fade the more, the more it is alarmed. A lesion moves the median
-       little, as long as it is less than half of the brain.
+       little, as long as it is less than half of the brain. The scan's notes and the log say so.
 
     Args:
         args, kwargs: of ``SliceInferer``.
@@ -119,11 +123,8 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
         for k, (volume, inside) in enumerate(zip(log_p, brain)):
             median = volume[inside].median() if inside.any() else highest
             if median > highest:
-                logger.warning(
-                    "The network is more alarmed by this scan as a whole than by any normal one (%.1f, normals up to "
-                    "%.1f): it is out of its depth, and little or nothing may be found.",
-                    float(median),
-                    float(highest),
-                )
+                doubt = _OUT_OF_DEPTH.format(float(median), float(highest))
+                note(doubt)
+                logger.warning("%s.", doubt[0].upper() + doubt[1:])
                 trusted[k] = highest + torch.exp(highest - median) * (volume - median)
         return trusted

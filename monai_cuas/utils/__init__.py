@@ -18,7 +18,7 @@ from .files import (
     scan_stem,
     walk_files,
 )
-from .notes import add_notes, notes_of
+from .notes import add_notes, collected_notes, note, notes_of
 
 __all__ = [
     "BRAIN_MASK_SUFFIX",
@@ -30,8 +30,10 @@ __all__ = [
     "add_notes",
     "as_plain",
     "brain_mask_beside",
+    "collected_notes",
     "is_brain_mask",
     "locked",
+    "note",
     "notes_of",
     "printable",
     "replacing",

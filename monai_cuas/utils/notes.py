@@ -5,13 +5,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["NOTES_KEY", "add_notes", "notes_of"]
+__all__ = ["NOTES_KEY", "add_notes", "collected_notes", "note", "notes_of"]
 
 NOTES_KEY = "notes"
 _BETWEEN = "; "
+_COLLECTED: ContextVar[list[str] | None] = ContextVar("collected_notes", default=None)
+
+
+@contextmanager
+def collected_notes() -> Iterator[list[str]]:
+    """What is said by :func:`note` in this thread meanwhile, for those who know the scan to add to its notes."""
+    notes: list[str] = []
+    token = _COLLECTED.set(notes)
+    try:
+        yield notes
+    finally:
+        _COLLECTED.reset(token)
+
+
+def note(phrase: str) -> None:
+    """Say what is doubtful where the scan is a tensor and nothing more, as in an inferer; lost if no one collects."""
+    notes = _COLLECTED.get()
+    if notes is not None:
+        notes.append(phrase)
 
 
 def add_notes(meta: MutableMapping[str, Any], notes: Iterable[str]) -> None:

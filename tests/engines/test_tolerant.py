@@ -8,6 +8,7 @@ from ignite.engine import Events
 from monai.data import MetaTensor
 
 from monai_cuas.engines import TolerantEvaluator
+from monai_cuas.utils import note, notes_of
 
 
 def _batch(k: int) -> dict:
@@ -41,3 +42,30 @@ def test_a_map_that_cannot_be_made_leaves_out_that_scan():
     evaluator.run()
     assert seen == [1, 0, 1]
     assert [file for file, _ in failed] == ["1.nii.gz"]
+
+
+def test_what_is_said_while_a_map_is_made_stands_in_the_notes_of_that_scan_alone():
+    seen: list[list[str]] = []
+
+    def infer(inputs, network):
+        if inputs.max() == 1:
+            note("doubtful")
+        return inputs
+
+    class Seen:
+        def attach(self, engine):
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+        def __call__(self, engine):
+            for item in (*engine.state.batch, *engine.state.output):
+                seen.append(notes_of(item["image"].meta))
+
+    evaluator = TolerantEvaluator(
+        device="cpu",
+        val_data_loader=[_batch(k) for k in range(3)],
+        network=torch.nn.Identity(),
+        inferer=infer,
+        val_handlers=[Seen()],
+    )
+    evaluator.run()
+    assert seen == [[], [], ["doubtful"], ["doubtful"], [], []]

@@ -10,6 +10,7 @@ from torch import nn
 
 from monai_cuas.inferers import BrainSmoothing, JoinedMapInferer, StandardizedIntensityInferer
 from monai_cuas.networks.layers import LandmarkStandardization, NormalLevel
+from monai_cuas.utils import collected_notes
 
 
 class _Gain(nn.Module):
@@ -82,7 +83,9 @@ def test_a_network_that_is_alarmed_everywhere_counts_less_and_scans_stay_compara
         network = _Gain(offset=offset)
         log_p = one.log_probability(volume, network)
         network.normal_level.set_level(float(_level(volume[0], -2.0)))
-        score = one(volume, network)[0][inside[0]].log()
+        with collected_notes() as notes:
+            score = one(volume, network)[0][inside[0]].log()
+        assert len(notes) == (offset > -2.0)
         median = log_p[0][inside[0]].median()
         highest = network.normal_level.highest
         if offset == -2.0:
