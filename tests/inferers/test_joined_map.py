@@ -85,7 +85,7 @@ def test_a_network_that_is_alarmed_everywhere_counts_less_and_scans_stay_compara
         network.normal_level.set_level(float(_level(volume[0], -2.0)))
         with collected_notes() as notes:
             score = one(volume, network)[0][inside[0]].log()
-        assert len(notes) == (offset > -2.0)
+        assert len(notes) == (len(volume) if offset > -2.0 else 0)  # one of each scan
         median = log_p[0][inside[0]].median()
         highest = network.normal_level.highest
         if offset == -2.0:
