@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import pickle
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,7 @@ from ..utils import CUASError, user_message
 from ..utils.progress import track
 from .seeded import SeededTransform
 
-__all__ = ["SliceDataset"]
+__all__ = ["SliceDataset", "image_middle"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,25 @@ def _hash_parameters(transforms: Sequence[Any]) -> bytes:
     return json_hashing([monai.__version__, [t.parameters for t in transforms]])
 
 
+def image_middle(image: torch.Tensor, native: torch.Tensor) -> int:
+    """
+    The slice behind the middle of the scan as it is stored, on the network's grid, which ends where the brain does.
+
+    Args:
+        image: preprocessed volume, (C, S, S, Z), with its affine.
+        native: anything on the scan's own grid, (1, X, Y, Z), with its affine.
+
+    Returns:
+        Index along the last axis, which may lie outside; half of Z where an affine is unknown.
+    """
+    if not (isinstance(image, MetaTensor) and isinstance(native, MetaTensor)):
+        return image.shape[-1] // 2
+    centre = torch.tensor([*((n - 1) / 2 for n in native.shape[1:]), 1.0], dtype=torch.float64)
+    here = torch.linalg.solve(image.affine.double().cpu(), native.affine.double().cpu() @ centre)
+    # between the slices n/2 - 1 and n/2 it is the latter
+    return math.floor(float(here[2]) + 0.5 + 1e-3)
+
+
 class _Volume(Transform):
     """
     Preprocess a scan and keep what slices need, in half precision (steps of 0.0005 near 1, at half the disk).
@@ -58,7 +78,7 @@ class _Volume(Transform):
         described = getattr(preprocessing, "parameters", None)
         if described is None:
             described = hashlib.sha256(pickle.dumps(preprocessing.transforms)).hexdigest()
-        self.parameters = {"version": 1, "image": image_key, "label": label_key, "preprocessing": described}
+        self.parameters = {"version": 2, "image": image_key, "label": label_key, "preprocessing": described}
 
     def __call__(self, item: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         data = self.preprocessing({k: v for k, v in item.items() if k != "stamp"})
@@ -72,6 +92,7 @@ class _Volume(Transform):
         if self.label_key in data:
             lesion = (_plain(data[self.label_key]) > 0).sum(dim=(0, 1, 2)).to(torch.int64)
         out["lesion"] = lesion
+        out["image_middle"] = torch.tensor(image_middle(data[self.image_key], data["brain_mask"]))
         return out
 
 
@@ -102,7 +123,7 @@ class _Profile(Transform):
 
     def __call__(self, key: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         volume = _cached(self.volumes, self.volumes.data[key["scan"]])
-        return {"area": volume["area"], "lesion": volume["lesion"]}
+        return {name: volume[name] for name in ("area", "lesion", "image_middle")}
 
 
 class _Slice(Transform):
@@ -144,7 +165,8 @@ class SliceDataset(Dataset):
         transform: preprocessing with mask and label on the network's grid (``AnomalyPreprocessing(...).for_slices()``).
         cache_dir: folder of the cache, made if absent.
         min_brain_fraction: a slice is eligible if its brain area is at least this fraction of the scan's largest.
-        middle_slices: N: only the N slices around the middle of the brain's axial extent (10 in the paper); None: all.
+        middle_slices: N: only the N slices around the middle (10 in the paper); None: all.
+        middle_of: "brain", the middle of its axial extent, or "image", as in the authors' code.
         image_key: key of the image.
         label_key: key of the label; slices that it touches are left out.
         progress: show a progress bar.
@@ -170,7 +192,10 @@ class SliceDataset(Dataset):
         augmentation: Callable | None = None,
         seed: int = 0,
         donor_key: str | None = None,
+        middle_of: str = "brain",
     ) -> None:
+        if middle_of not in ("brain", "image"):
+            raise ValueError(f"middle_of must be brain or image, got {middle_of}.")
         if not 0 <= min_brain_fraction <= 1:
             raise ValueError(f"min_brain_fraction must be between 0 and 1, got {min_brain_fraction}.")
         if middle_slices is not None and middle_slices < 1:
@@ -181,7 +206,7 @@ class SliceDataset(Dataset):
             raise ValueError("the transform must give slice_mask: use AnomalyPreprocessing(...).for_slices().")
         super().__init__(list(data), transform)
         self.transform: Compose = transform
-        self.min_brain_fraction, self.middle_slices = min_brain_fraction, middle_slices
+        self.min_brain_fraction, self.middle_slices, self.middle_of = min_brain_fraction, middle_slices, middle_of
         self.failed: list[tuple[str, str]] = []
         self._image_key = image_key
         self._open_caches(Path(cache_dir), label_key)
@@ -226,7 +251,7 @@ class SliceDataset(Dataset):
         for scan in track(range(len(self.data)), "training slices", show=progress):
             try:
                 profile = _cached(self._profiles, {"key": self._keys[scan], "scan": scan})
-                chosen = self._eligible(profile["area"], profile["lesion"])
+                chosen = self._eligible(profile["area"], profile["lesion"], int(profile["image_middle"]))
                 for z in chosen:
                     _cached(self._slices, {"key": f"{self._keys[scan]}-{z}", "scan": scan, "slice": z})
             except Exception as error:
@@ -241,16 +266,18 @@ class SliceDataset(Dataset):
         self._slicer.forget()
         return index
 
-    def _eligible(self, area: torch.Tensor, lesion: torch.Tensor) -> list[int]:
+    def _eligible(self, area: torch.Tensor, lesion: torch.Tensor, image_middle: int) -> list[int]:
         """Slices with enough brain and no lesion."""
         ok = (area > 0) & (area >= self.min_brain_fraction * area.max()) & (lesion == 0)
         if self.middle_slices is not None:
             extent = torch.nonzero(area > 0).flatten()
-            middle = (int(extent[0]) + int(extent[-1]) + 1) // 2
-            first = max(int(extent[0]), middle - self.middle_slices // 2)
-            inside = torch.zeros_like(ok)
-            inside[first : first + self.middle_slices] = True
-            ok &= inside
+            middle, lowest = (int(extent[0]) + int(extent[-1]) + 1) // 2, int(extent[0])
+            first = max(lowest, middle - self.middle_slices // 2)
+            if self.middle_of == "image":
+                # fewer where the brain ends before
+                first = image_middle - self.middle_slices // 2
+            z = torch.arange(len(ok))
+            ok &= (z >= first) & (z < first + self.middle_slices)
         return torch.nonzero(ok).flatten().tolist()
 
     def __len__(self) -> int:

@@ -323,6 +323,7 @@ class Comparison:
                 rate=get("rate"),
                 erode_voxels=get("erode_voxels"),
                 panel_rows=get("panel_rows"),
+                detection_score=get("detection_score"),
                 with_baselines=False,
                 **how,
             )

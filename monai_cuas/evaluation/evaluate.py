@@ -24,11 +24,11 @@ import torch
 from scipy.ndimage import binary_erosion
 
 from ..calibration.fit import calibrate
-from ..calibration.scores import p_value, require_rate
+from ..calibration.scores import p_value, raw_values, require_rate
 from ..calibration.scoring import score_scans
 from ..calibration.truth import ScanTruth, axial_axis, read_truth
 from ..inferers import CalibratedInferer, HistogramEqualizationInferer, StandardizedIntensityInferer, unwrap
-from ..metrics import VoxelRankingMetric, detection_auroc, slice_scores, top_fraction_mean
+from ..metrics import VoxelRankingMetric, detection_auroc, slice_scores, spread, top_fraction_mean
 from ..networks.layers import ScoreCalibration, ScoreScale
 from ..utils import CUASError, replacing
 from ..visualize.comparison import RECALL_GRID, draw_precision_recall, save_panel_rows, thin_curve
@@ -80,8 +80,8 @@ def size_bin(size_mm: float) -> str:
 class _Method:
     """What is gathered of one method, scan by scan."""
 
-    def __init__(self, score: float, scale: ScoreScale) -> None:
-        self.threshold, self.scale = score, scale
+    def __init__(self, score: float, scale: ScoreScale, detection_score: str = "top") -> None:
+        self.threshold, self.scale, self.by_spread = score, scale, detection_score == "std"
         self.ranking: dict[str, VoxelRankingMetric] = {}
         self.scans: list[dict[str, Any]] = []
         self.slices: list[tuple[float, bool, str]] = []
@@ -99,11 +99,13 @@ class _Method:
         """Count one scan; ``whole`` is its brain as inference sees it, ``brain`` what is left of it by erosion."""
         inside = truth.counted(brain)
         threshold = self.scale.scan_threshold(torch.as_tensor(anomaly[whole]), self.threshold)
+        # a standard deviation is of the map as it is, not of the scale that was fitted to it
+        ranked = raw_values(self.scale, anomaly) if self.by_spread else anomaly
         self.scans.append(
             {
                 "name": name,
                 "groups": groups,
-                "scan_score": top_fraction_mean(anomaly[inside]),
+                "scan_score": spread(ranked[inside]) if self.by_spread else top_fraction_mean(anomaly[inside]),
                 "scan_p_value": p_value(self.scale, anomaly[whole]),
                 "threshold_raised_to": threshold if threshold > self.threshold else None,
                 **self._voxel_figures(groups, anomaly, inside, truth.voxels, threshold),
@@ -111,7 +113,8 @@ class _Method:
         )
         sick = truth.sick_slices(inside, axis)
         if sick is not None:
-            self.slices += [(v, bool(sick[k]), name) for k, v in slice_scores(anomaly, inside, axis).items()]
+            scores = slice_scores(ranked, inside, axis, score=spread if self.by_spread else None)
+            self.slices += [(v, bool(sick[k]), name) for k, v in scores.items()]
 
     def _voxel_figures(
         self, groups: list[str], anomaly: np.ndarray, inside: np.ndarray, label: np.ndarray | None, threshold: float
@@ -264,6 +267,7 @@ def evaluate(
     erode_voxels: int = 0,
     with_baselines: bool = True,
     panel_rows: int = 4,
+    detection_score: str = "top",
 ) -> dict[str, Any]:
     """
     Evaluate methods on normal and lesion scans and write the figures.
@@ -287,19 +291,26 @@ def evaluate(
         erode_voxels: the brain mask of all methods is eroded by this many voxels before anything is counted.
         with_baselines: False leaves :func:`baselines` out; they get the kind of threshold of the first method.
         panel_rows: lesion scans in the picture.
+        detection_score: score of a scan and of a slice: "top", the mean of its highest values, or "std", the standard
+            deviation of its map, as the code of Silva-Rodriguez et al. has it; of the calibrated map, whose lower part,
+            which more healthy voxels exceed than the largest rate says, is one value.
 
     Returns:
         The report as written to evaluation.json.
 
     Raises:
-        CUASError: if nothing can be evaluated.
+        CUASError: if nothing can be evaluated, or ``detection_score`` is another one.
     """
+    if detection_score not in ("top", "std"):
+        raise CUASError(f"detection_score is {detection_score!r}; give top or std.")
     strategy = type(next(iter(methods.values()), CalibratedInferer(StandardizedIntensityInferer())))
     every = {**methods, **(baselines(strategy) if with_baselines else {})}
     how = {"preprocessing": preprocessing, "postprocessing": postprocessing, "device": device}
     bound = float(unwrap(network).calibration.guaranteed.max_fraction)
     _ensure_calibrated(every, network, calibration_list, rate, max_fraction=bound, **how)
-    gathered = {name: _Method(-math.log10(rate), method.scale_of(network)) for name, method in every.items()}
+    gathered = {
+        name: _Method(-math.log10(rate), method.scale_of(network), detection_score) for name, method in every.items()
+    }
     failed: list[tuple[str, str]] = []
     panel: list[dict] = []
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from .anomalib.inferer import AnomalibInferer
+from .eroded import ErodedSliceInferer
 from .inferer import (
     CalibratedInferer,
     GuaranteedInferer,
@@ -20,6 +21,7 @@ __all__ = [
     "AnomalibInferer",
     "BrainSmoothing",
     "CalibratedInferer",
+    "ErodedSliceInferer",
     "JoinedMapInferer",
     "GuaranteedInferer",
     "HistogramEqualizationInferer",

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from .adversarial import AdversarialVAELoss, CriticLoss, EncodingLoss, GeneratorLoss, gradient_penalty
-from .attention import AttentionEntropyLoss, AttentionSizeLoss, ExtendedLogBarrier, attention_entropy
+from .attention import AttentionEntropyLoss, AttentionSizeLoss, ExtendedLogBarrier, attention_entropy, eroded
 from .constrained_vae import ConstrainedVAELoss
 from .context import ContextELBOLoss
 from .elbo import ELBOLoss
@@ -25,5 +25,6 @@ __all__ = [
     "GradConLoss",
     "SyntheticAnomalyLoss",
     "attention_entropy",
+    "eroded",
     "gradient_penalty",
 ]

@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-__all__ = ["AttentionEntropyLoss", "AttentionSizeLoss", "ExtendedLogBarrier", "attention_entropy"]
+__all__ = ["AttentionEntropyLoss", "AttentionSizeLoss", "ExtendedLogBarrier", "attention_entropy", "eroded"]
 
 
 def attention_entropy(attention: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -33,12 +34,54 @@ def attention_entropy(attention: torch.Tensor, mask: torch.Tensor) -> torch.Tens
     return -torch.where(inside, log_q.exp() * log_q.masked_fill(~inside, 0.0), 0.0).sum(dim=1)
 
 
+def eroded(mask: torch.Tensor, side: int) -> torch.Tensor:
+    """
+    Binary erosion of each slice by a square, as ``scipy.ndimage.binary_erosion`` does it: of an even side the square
+    reaches one pixel further to the low indices, and what lies outside the slice counts as background.
+
+    Args:
+        mask: (N, 1, H, W), inside where positive.
+        side: of the square in pixels; 0 and 1 leave the mask as it is.
+
+    Returns:
+        Booleans of the same shape.
+
+    Raises:
+        ValueError: if the side is negative.
+    """
+    if side < 0:
+        raise ValueError(f"the side of the square must not be negative, got {side}.")
+    if side < 2:
+        return mask > 0
+    low, high = side // 2, side - 1 - side // 2
+    outside = F.pad((mask <= 0).float(), (low, high, low, high), value=1.0)
+    return F.max_pool2d(outside, side, stride=1) < 0.5
+
+
 class AttentionEntropyLoss(nn.Module):
-    """AMCons: minus the entropy of the attention over brain pixels, so that minimising it raises the entropy."""
+    """
+    AMCons: minus the entropy of the attention over brain pixels, so that minimising it raises the entropy.
+
+    Args:
+        of_batch: True takes the pixels that are brain in any slice of the batch for all its slices, as the authors'
+            code does, in place of each slice's own.
+        erosion: side in pixels of the square by which these pixels are eroded, 6 there; 0: not.
+
+    Raises:
+        ValueError: if ``erosion`` is negative.
+    """
+
+    def __init__(self, of_batch: bool = False, erosion: int = 0) -> None:
+        super().__init__()
+        if erosion < 0:
+            raise ValueError(f"erosion must be a side in pixels or 0, got {erosion}.")
+        self.of_batch, self.erosion = of_batch, erosion
 
     def forward(self, attention: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return the batch's mean of -H; the arguments are those of :func:`attention_entropy`."""
-        return -attention_entropy(attention, mask).mean()
+        if self.of_batch:
+            mask = (mask > 0).any(dim=0, keepdim=True).expand_as(mask).float()
+        return -attention_entropy(attention, eroded(mask, self.erosion)).mean()
 
 
 class ExtendedLogBarrier(nn.Module):
@@ -80,6 +123,7 @@ class AttentionSizeLoss(nn.Module):
         t: of the barrier, in the first epoch with the constraint.
         t_gamma: factor by which t grows from epoch to epoch; the loss tells the epoch by :meth:`set_epoch`.
         sigmoid: take the sigmoid of the attention first, as a mean activation needs it, which is in no range.
+        whole_slice: the mean over all pixels of a slice, background too, as the authors' code takes it.
 
     Raises:
         ValueError: for an unknown penalty or p.
@@ -92,6 +136,7 @@ class AttentionSizeLoss(nn.Module):
         t: float = 10.0,
         t_gamma: float = 1.0,
         sigmoid: bool = False,
+        whole_slice: bool = False,
     ) -> None:
         super().__init__()
         known: dict[str, Callable] = {"barrier": ExtendedLogBarrier(t), "l1": torch.abs, "l2": torch.square}
@@ -99,6 +144,7 @@ class AttentionSizeLoss(nn.Module):
             raise ValueError(f"p must be in [0, 1) and penalty one of {list(known)}, got {p} and {penalty}.")
         self.p, self.penalty = p, known[penalty] if isinstance(penalty, str) else penalty
         self.sigmoid, self.first_t, self.t_gamma = sigmoid, t, t_gamma
+        self.whole_slice = whole_slice
 
     def set_epoch(self, epoch: int) -> None:
         """Tell how many epochs with the constraint have passed; before the first of them it is 0 too."""
@@ -119,7 +165,7 @@ class AttentionSizeLoss(nn.Module):
             Mean over the batch.
         """
         attention = attention.float().sigmoid() if self.sigmoid else attention.float()
-        inside = (mask > 0).float()
+        inside = torch.ones_like(attention) if self.whole_slice else (mask > 0).float()
         n = inside.sum(dim=(1, 2, 3))
         mean = (attention * inside).sum(dim=(1, 2, 3)) / n.clamp(min=1)
         # a slice without brain has no attention to measure

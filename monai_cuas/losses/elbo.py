@@ -19,16 +19,20 @@ class ELBOLoss(nn.Module):
     Args:
         reconstruction: "bce" (with logits) or "l2" (of the sigmoid).
         kl_weight: weight of the KL divergence from the standard normal prior.
+        reduction: "sum", or "mean": both are divided by the number of pixels and channels, or of dimensions, too, which
+            makes a constraint beside them heavier by as much (first release of Silva-Rodriguez et al.).
 
     Raises:
-        ValueError: for another reconstruction.
+        ValueError: for another reconstruction or reduction.
     """
 
-    def __init__(self, reconstruction: str = "bce", kl_weight: float = 1.0) -> None:
+    def __init__(self, reconstruction: str = "bce", kl_weight: float = 1.0, reduction: str = "sum") -> None:
         super().__init__()
+        if reduction not in ("sum", "mean"):
+            raise ValueError(f"reduction must be sum or mean, got {reduction}.")
         if reconstruction not in ("bce", "l2"):
             raise ValueError(f"reconstruction must be bce or l2, got {reconstruction}.")
-        self.reconstruction, self.kl_weight = reconstruction, kl_weight
+        self.reconstruction, self.kl_weight, self.reduction = reconstruction, kl_weight, reduction
 
     def terms(self, preds: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the unweighted "reconstruction" and "kl"."""
@@ -38,7 +42,11 @@ class ELBOLoss(nn.Module):
         else:
             error = (logits.sigmoid() - image).square().sum()
         kl = -0.5 * (1 + log_var - mu.square() - log_var.exp()).sum()
-        return {"reconstruction": error / len(image), "kl": kl / len(image)}
+        mean = self.reduction == "mean"
+        return {
+            "reconstruction": error / (image.numel() if mean else len(image)),
+            "kl": kl / (mu.numel() if mean else len(image)),
+        }
 
     def forward(self, preds: dict[str, torch.Tensor]) -> torch.Tensor:
         """

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from monai.metrics import compute_roc_auc
 
-__all__ = ["detection_auroc", "slice_scores", "top_fraction_mean"]
+__all__ = ["detection_auroc", "slice_scores", "spread", "top_fraction_mean"]
 
 
 def top_fraction_mean(scores: np.ndarray, fraction: float = 0.001) -> float:
@@ -33,8 +33,26 @@ def top_fraction_mean(scores: np.ndarray, fraction: float = 0.001) -> float:
     return float(np.partition(flat, flat.size - count)[-count:].mean())
 
 
+def spread(scores: np.ndarray) -> float:
+    """
+    Standard deviation of a map, the score of a slice in the code of Silva-Rodriguez et al.
+
+    Args:
+        scores: of the brain voxels, any shape.
+
+    Returns:
+        The standard deviation, NaN without voxels.
+    """
+    return float(np.std(scores, dtype=np.float64)) if np.size(scores) else float("nan")
+
+
 def slice_scores(
-    anomaly: np.ndarray, brain: np.ndarray, axis: int, min_area: float = 0.1, fraction: float = 0.01
+    anomaly: np.ndarray,
+    brain: np.ndarray,
+    axis: int,
+    min_area: float = 0.1,
+    fraction: float = 0.01,
+    score: Callable[[np.ndarray], float] | None = None,
 ) -> dict[int, float]:
     """
     Score each slice along ``axis`` that shows enough brain.
@@ -45,6 +63,7 @@ def slice_scores(
         axis: slice axis.
         min_area: brain area of a slice that counts, as a fraction of the largest slice's.
         fraction: as in :func:`top_fraction_mean`.
+        score: another one in its place, such as :func:`spread`.
 
     Returns:
         Score by slice index.
@@ -52,7 +71,8 @@ def slice_scores(
     anomaly, brain = np.moveaxis(anomaly, axis, 0), np.moveaxis(brain, axis, 0).astype(bool)
     area = brain.reshape(len(brain), -1).sum(axis=1)
     enough = np.flatnonzero(area >= max(1.0, min_area * area.max(initial=0)))
-    return {int(k): top_fraction_mean(anomaly[k][brain[k]], fraction) for k in enough}
+    found = [anomaly[k][brain[k]] for k in enough]
+    return {int(k): score(v) if score else top_fraction_mean(v, fraction) for k, v in zip(enough, found)}
 
 
 def detection_auroc(scores: Sequence[float], diseased: Sequence[bool]) -> float:

@@ -6,63 +6,13 @@
 from __future__ import annotations
 
 import pytest
-import torch
 import yaml
 from ignite.engine import Events
-from monai.bundle import ConfigParser
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-from monai_cuas.bundle import with_bases
-from monai_cuas.bundle.overrides import missing_base
-
-from .conftest import CONFIGS
 
 VAE = "methods/vae.json"
 AMCONS = (VAE, "methods/amcons.json")
 GRADCAM = (VAE, "methods/gradcam_cons.json")
-PAPER = {
-    **{"image_size": 224, "channels": [64, 128, 256, 512], "latent_size": 32, "layers": [2, 2, 2, 2]},
-    **{"epochs": 300, "batch_size": 8, "middle_slices": 10},
-}
-PAPER_AMCONS = {"learning_rate": 1e-4, "kl_weight": 10.0, "constraint_weight": 0.1, "warmup_epochs": 0}
-PAPER_GRADCAM = {
-    **{"learning_rate": 1e-5, "kl_weight": 1.0, "constraint_weight": 1000.0, "warmup_epochs": 50},
-    **{"barrier_t": 10.0, "barrier_t_gamma": 1.0, "constraint#p": 0.2, "attention": "gradcam"},
-}
-
-
-def _merged(*files: str) -> ConfigParser:
-    parser = ConfigParser()
-    parser.read_config([str(CONFIGS / file) for file in files])
-    return parser
-
-
-@pytest.mark.parametrize(
-    ("files", "settings", "constraint"),
-    [
-        ([*AMCONS, "paper/amcons.json"], PAPER_AMCONS, "AttentionEntropyLoss"),
-        ([*GRADCAM, "paper/gradcam_cons.json"], PAPER_GRADCAM, "AttentionSizeLoss"),
-    ],
-)
-def test_paper_settings(files, settings, constraint):
-    parser = _merged("train.json", *files)
-    parser["device"], parser["bundle_root"] = "cpu", "."
-    for key, value in {**PAPER, **settings}.items():
-        assert parser.get_parsed_content(key) == value, key
-    loss, optimizer = parser.get_parsed_content("loss"), parser.get_parsed_content("optimizer")
-    assert type(loss.constraint).__name__ == constraint
-    assert (loss.weight, loss.elbo.kl_weight) == (settings["constraint_weight"], settings["kl_weight"])
-    assert type(optimizer) is torch.optim.Adam
-    assert optimizer.param_groups[0]["lr"] == settings["learning_rate"]
-    assert [stage[0].conv1.out_channels for stage in parser.get_parsed_content("network_def").stages] == PAPER[
-        "channels"
-    ]
-
-
-@pytest.mark.parametrize("file", sorted(str(p.relative_to(CONFIGS)) for p in CONFIGS.glob("paper/*.json")))
-def test_a_paper_overlay_names_the_method_that_it_needs(file):
-    assert missing_base([str(CONFIGS / "train.json"), str(CONFIGS / file)]) is not None
-    assert missing_base([str(CONFIGS / "train.json"), *with_bases(str(CONFIGS / file))]) is None
 
 
 def _t_of_each_epoch(make_workflow, *files, **overrides) -> list[float]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from monai.data import DataLoader
 
-from monai_cuas.data.slices import SliceDataset
+from monai_cuas.data.slices import SliceDataset, image_middle
 from monai_cuas.transforms import AnomalyPreprocessing
 from monai_cuas.utils import CUASError
 
@@ -42,6 +42,25 @@ def test_which_slices(data, tmp_path, kwargs, per_scan):
     assert item["subject"] == "s0"
     assert dataset[len(dataset) - 1]["subject"] == "s2"
     assert torch.equal(item["image"] > 0, item["brain_mask"] > 0)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_slices_around_the_images_middle(tmp_path, flip):
+    """The brain fills slices 2 to 13 of 30; ten around the image's middle, 10 to 19, have four of them."""
+    image = np.zeros((24, 24, 30), dtype=np.float32)
+    image[6:18, 6:18, 2:14] = np.random.RandomState(0).uniform(1, 2, (12, 12, 12))
+    affine = np.diag([4.0, 4.0, -4.0 if flip else 4.0, 1.0])
+    nib.save(nib.Nifti1Image(image, affine), tmp_path / "scan.nii.gz")
+    data, kwargs = [{"image": str(tmp_path / "scan.nii.gz")}], {"min_brain_fraction": 0.0, "middle_slices": 10}
+    found = [z for _, z in make(data, tmp_path, middle_of="image", **kwargs).index]
+    assert found == ([0, 1, 2, 3] if flip else [8, 9, 10, 11])
+    assert [z for _, z in make(data, tmp_path, **kwargs).index] == list(range(1, 11))
+    with pytest.raises(ValueError, match="middle_of"):
+        make(data, tmp_path, middle_of="head")
+
+
+def test_the_middle_of_an_image_without_an_affine():
+    assert image_middle(torch.zeros(1, 4, 4, 9), torch.zeros(1, 8, 8, 8)) == 4
 
 
 def test_content_is_that_of_the_volume(data, tmp_path):

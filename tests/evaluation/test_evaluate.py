@@ -159,6 +159,27 @@ def test_ignored_voxels_count_in_no_figure(tmp_path):
     assert report["methods"]["model"]["scans"][-1]["fpr"] == pytest.approx(0.01, abs=5e-3)
 
 
+def test_scans_scored_by_the_spread_of_their_map(tmp_path):
+    """A scan whose map is uniformly high is none that spreads."""
+    label = _mask(tmp_path / "l.nii.gz", LESION)
+    tests = [*_normals(2, 50), {"image": "l", "seed": 99, "lesion": True, "label": label}]
+    found = {}
+    for score in ("top", "std"):
+        report = evaluate(
+            *(_Network(), {"model": CalibratedInferer(_Identity())}, _normals(5), tests),
+            *(_preprocessing, _postprocessing, tmp_path / score),
+            with_baselines=False,
+            detection_score=score,
+        )
+        found[score] = [scan["scan_score"] for scan in report["methods"]["model"]["scans"]]
+    # the scale knows how much half of the healthy voxels exceed, and goes on a little below that, to a rate of 1
+    raw = [_preprocessing(entry)["image"].numpy() for entry in tests]
+    assert all(np.maximum(one, 0.35).std() < score < one.std() for one, score in zip(raw, found["std"]))
+    assert found["top"] != pytest.approx(found["std"], rel=0.5)
+    with pytest.raises(CUASError, match="top or std"):
+        evaluate(_Network(), {}, [], tests, _preprocessing, _postprocessing, tmp_path, detection_score="max")
+
+
 def test_slice_labels_give_detection_without_a_mask(tmp_path):
     labels = [int(3 <= k < 6) for k in range(SHAPE[2])]
     lesion = {"image": "l", "seed": 99, "lesion": True, "slice_labels": labels}

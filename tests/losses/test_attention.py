@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_erosion
 
-from monai_cuas.losses import AttentionEntropyLoss, AttentionSizeLoss, ExtendedLogBarrier, attention_entropy
+from monai_cuas.losses import AttentionEntropyLoss, AttentionSizeLoss, ExtendedLogBarrier, attention_entropy, eroded
 
 
 def test_flat_map_has_entropy_log_n():
@@ -119,3 +121,37 @@ def test_attention_expansion_is_one_minus_the_mean():
     attention = torch.rand(3, 1, 4, 4)
     loss = AttentionSizeLoss(0.0, "l1")(attention, torch.ones_like(attention))
     torch.testing.assert_close(loss, 1 - attention.mean())
+
+
+@pytest.mark.parametrize("side", [0, 1, 2, 3, 5, 6])
+def test_erosion_is_scipys(side):
+    mask = np.random.RandomState(0).rand(3, 1, 20, 23) > 0.03
+    mask[1, 0, :, 0] = True  # what lies at the slice's border is eroded from outside
+    found = eroded(torch.as_tensor(mask).float(), side).numpy()
+    expected = mask if side < 2 else [binary_erosion(one[0], np.ones((side, side)))[None] for one in mask]
+    assert np.array_equal(found, expected)
+    with pytest.raises(ValueError, match="negative"):
+        eroded(torch.ones(1, 1, 4, 4), -1)
+
+
+def test_entropy_over_the_eroded_pixels_of_the_whole_batch():
+    torch.manual_seed(0)
+    attention, mask = torch.randn(2, 1, 12, 12), torch.zeros(2, 1, 12, 12)
+    mask[0, 0, 1:9, 1:9], mask[1, 0, 3:11, 3:11] = 1, 1
+    union = (mask[:1] + mask[1:]).clamp(max=1).expand(2, -1, -1, -1)
+    expected = -attention_entropy(attention, eroded(union, 3).float()).mean()
+    assert AttentionEntropyLoss(of_batch=True, erosion=3)(attention, mask) == pytest.approx(expected.item())
+    assert AttentionEntropyLoss()(attention, mask) == pytest.approx(-attention_entropy(attention, mask).mean().item())
+    assert not torch.equal(AttentionEntropyLoss(erosion=3)(attention, mask), AttentionEntropyLoss()(attention, mask))
+    with pytest.raises(ValueError, match="erosion"):
+        AttentionEntropyLoss(erosion=-1)
+
+
+def test_mean_attention_of_the_whole_slice():
+    attention = torch.tensor([1.0, 0.0, 0.0, 0.0]).view(1, 1, 2, 2)
+    mask = torch.tensor([1.0, 1.0, 0.0, 0.0]).view(1, 1, 2, 2)
+    assert AttentionSizeLoss(0.2, "l1")(attention, mask).item() == pytest.approx(0.3)
+    assert AttentionSizeLoss(0.2, "l1", whole_slice=True)(attention, mask).item() == pytest.approx(0.55)
+    # a map that was left on the features' grid has no pixel in common with the mask
+    small = torch.full((1, 1, 1, 1), 0.5)
+    assert AttentionSizeLoss(0.2, "l1", whole_slice=True)(small, mask).item() == pytest.approx(0.3)

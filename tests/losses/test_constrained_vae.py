@@ -41,6 +41,16 @@ def test_constraint_waits_for_the_warm_up():
     assert loss.terms(_preds(), mask)["constraint"].item() == pytest.approx(0.3)
 
 
-def test_unknown_reconstruction():
-    with pytest.raises(ValueError, match="bce or l2"):
-        ELBOLoss("l1")
+def test_elbo_of_one_pixel_and_one_dimension():
+    preds = _preds()
+    wide = {**{k: v.expand(-1, -1, 3, 4) for k, v in preds.items() if v.ndim == 4}, "mu": preds["mu"].expand(-1, 5)}
+    wide["log_var"] = torch.zeros_like(wide["mu"])
+    terms = ELBOLoss(reduction="mean").terms(wide)
+    assert terms["reconstruction"].item() == pytest.approx(math.log(2))
+    assert terms["kl"].item() == pytest.approx(1.25)
+
+
+@pytest.mark.parametrize(("bad", "match"), [({"reconstruction": "l1"}, "bce or l2"), ({"reduction": "max"}, "sum or")])
+def test_unknown_reconstruction_or_reduction(bad, match):
+    with pytest.raises(ValueError, match=match):
+        ELBOLoss(**bad)

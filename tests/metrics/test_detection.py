@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from monai_cuas.metrics import detection_auroc, slice_scores, top_fraction_mean
+from monai_cuas.metrics import detection_auroc, slice_scores, spread, top_fraction_mean
 
 
 @pytest.mark.parametrize(("fraction", "expected"), [(0.001, 100.0), (0.02, 99.5), (1.0, 50.5)])
@@ -28,6 +28,13 @@ def test_slices_with_too_little_brain_do_not_count(axis):
     anomaly[1, 3, 3], anomaly[0, 9, 9] = 7, 9  # the 9 lies outside the brain
     got = slice_scores(np.moveaxis(anomaly, 0, axis), np.moveaxis(brain, 0, axis), axis)
     assert got == {0: 0.0, 1: 7.0}
+
+
+def test_slices_by_their_spread():
+    anomaly = np.stack([np.zeros((4, 4)), np.arange(16.0).reshape(4, 4)])
+    found = slice_scores(anomaly, np.ones((2, 4, 4)), 0, score=spread)
+    assert found == {0: 0.0, 1: pytest.approx(np.arange(16).std())}
+    assert math.isnan(spread(np.zeros(0)))
 
 
 def test_detection_auroc():

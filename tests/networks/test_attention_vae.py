@@ -9,7 +9,7 @@ import torch
 from monai_cuas.calibration.scores import threshold_at
 from monai_cuas.losses import AttentionEntropyLoss, AttentionSizeLoss, ConstrainedVAELoss, ELBOLoss
 from monai_cuas.networks import load_weights, save_weights
-from monai_cuas.networks.layers import LandmarkStandardization, ScoreCalibration, gradient_weighted_map
+from monai_cuas.networks.layers import LandmarkStandardization, ScoreCalibration, gradient_weighted_map, scaled_by_rows
 from monai_cuas.networks.nets import AttentionVAE
 from monai_cuas.utils import CUASError
 
@@ -52,6 +52,65 @@ def test_mean_map_needs_the_first_stage_alone_and_takes_any_size():
     assert net(torch.rand(1, 1, 31, 40)).shape == (1, 1, 31, 40)
     assert "stages.0" in used
     assert not [n for n in used if n.startswith(("stages.1", "mu", "decoder"))]
+
+
+@pytest.mark.parametrize("decoder", ["residual_unit", "basic_block", "two_convolutions"])
+@pytest.mark.parametrize("latent", ["dense", "spatial"])
+@pytest.mark.parametrize(("size", "max_pool"), [(24, False), (25, True), (32, True)])
+def test_decoders_give_the_slices_size(decoder, latent, size, max_pool):
+    net = _net(decoder=decoder, latent=latent, image_size=size, max_pool=max_pool)
+    out = net(torch.rand(2, 1, size, size))
+    assert out["reconstruction"].shape == out["attention"].shape == (2, 1, size, size)
+    out["reconstruction"].sum().backward()
+    assert [name for name, p in net.decoder.named_parameters() if p.grad is None] == []
+
+
+def test_options_of_the_releases():
+    net = AttentionVAE(**{**SMALL, "channels": (64, 128)}, stem_init="default")
+    assert net.stem.weight.std().item() == pytest.approx(0.082, abs=0.004)
+    assert AttentionVAE(**{**SMALL, "channels": (64, 128)}).stem.weight.std().item() == pytest.approx(0.026, abs=2e-3)
+    x = torch.rand(1, 1, 24, 24)
+    assert _net(max_pool=True).features(x).shape == (1, 4, 6, 6)
+    assert _net().features(x).shape == (1, 4, 12, 12)
+    raw = _net().features(x).mean(1, keepdim=True)
+    left = _net(training_resampling=False)(x)["attention"]
+    assert left.shape == (1, 1, 12, 12)
+    torch.testing.assert_close(_net(training_resampling=False, training_sigmoid=True)(x)["attention"], raw.sigmoid())
+
+
+@pytest.mark.parametrize("align", [True, False])
+@pytest.mark.parametrize("attention", ["mean", "gradcam"])
+def test_corners_of_the_map(attention, align):
+    net, x = _net(align_corners=align, attention=attention).eval(), torch.rand(2, 1, 24, 24)
+    if attention == "mean":
+        small = net.features(x).mean(1, keepdim=True)
+    else:
+        features = net.features(x).detach().requires_grad_()
+        small = gradient_weighted_map(features, net.encode(features)[0])
+    resized = torch.nn.functional.interpolate(small, size=(24, 24), mode="bilinear", align_corners=align)
+    torch.testing.assert_close(net(x), resized)
+    torch.testing.assert_close(net.forward_train(x)["attention"], resized)
+    torch.testing.assert_close(net(x)[..., 0, 0], small[..., 0, 0])  # both keep the corner
+    inner = (net(x)[..., 0, 1] - small[..., 0, 0]) / (small[..., 0, 1] - small[..., 0, 0])
+    torch.testing.assert_close(inner, torch.full_like(inner, 11 / 23 if align else 0.25), rtol=1e-3, atol=1e-3)
+
+
+def test_a_gradcam_map_without_the_sigmoid():
+    x = torch.rand(1, 1, 24, 24)
+    raw = _net(attention="gradcam", sigmoid=False, align_corners=True).eval()(x)
+    squeezed = _net(attention="gradcam", align_corners=True).eval()(x)
+    assert not torch.equal(raw, squeezed)
+    torch.testing.assert_close(raw[..., ::23, ::23].sigmoid(), squeezed[..., ::23, ::23])
+
+
+def test_scaling_by_rows_by_hand():
+    # maxima of the rows: 4 and 2; the lower becomes 0, the higher 1
+    maps = torch.tensor([[1.0, 4.0], [2.0, 0.0]]).view(1, 1, 2, 2)
+    expected = torch.tensor([[-0.5, 1.0], [0.0, -1.0]]).view(1, 1, 2, 2)
+    torch.testing.assert_close(scaled_by_rows(maps), expected, rtol=0, atol=2e-3)
+    net, x = _net(row_scaling=True).eval(), torch.rand(2, 1, 24, 24)
+    small = scaled_by_rows(net.features(x).mean(1, keepdim=True))
+    torch.testing.assert_close(net(x), torch.nn.functional.interpolate(small, size=(24, 24), mode="bilinear"))
 
 
 def test_torchscript_gives_the_same_map():
@@ -113,7 +172,17 @@ def test_weights_round_trip_and_misfit(tmp_path):
         load_weights(_net(), tmp_path / "text.pt")
 
 
-@pytest.mark.parametrize("bad", [{"latent": "x"}, {"channels": ()}, {"image_size": 2}, {"attention_stage": 2}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"latent": "x"},
+        {"decoder": "x"},
+        {"stem_init": "x"},
+        {"channels": ()},
+        {"image_size": 2},
+        {"attention_stage": 2},
+    ],
+)
 def test_bad_arguments(bad):
     with pytest.raises(ValueError):
         _net(**bad)

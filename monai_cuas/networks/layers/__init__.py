@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .attention_map import gradient_weighted_map, mean_activation_map
+from .attention_map import gradient_weighted_map, mean_activation_map, scaled_by_rows
 from .calibration import (
     DEFAULT_RATES,
     MAX_SCANS,
@@ -11,6 +11,7 @@ from .calibration import (
     ScoreCalibration,
     ScoreScale,
 )
+from .decoder import decoder_widths, make_decoder
 from .normal_level import NormalLevel
 from .standardization import DEFAULT_LEVELS, LandmarkStandardization
 
@@ -23,6 +24,9 @@ __all__ = [
     "NormalLevel",
     "ScoreCalibration",
     "ScoreScale",
+    "decoder_widths",
     "gradient_weighted_map",
+    "make_decoder",
     "mean_activation_map",
+    "scaled_by_rows",
 ]

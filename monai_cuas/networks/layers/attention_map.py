@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["gradient_weighted_map", "mean_activation_map"]
+__all__ = ["gradient_weighted_map", "mean_activation_map", "scaled_by_rows"]
 
 
 def mean_activation_map(features: torch.Tensor) -> torch.Tensor:
@@ -23,7 +23,9 @@ def mean_activation_map(features: torch.Tensor) -> torch.Tensor:
     return features.mean(dim=1, keepdim=True)
 
 
-def gradient_weighted_map(features: torch.Tensor, mu: torch.Tensor, create_graph: bool = False) -> torch.Tensor:
+def gradient_weighted_map(
+    features: torch.Tensor, mu: torch.Tensor, create_graph: bool = False, sigmoid: bool = True
+) -> torch.Tensor:
     """
     Grad-CAM on the latent mean (GradCAMCons; Silva-Rodriguez et al. 2022).
 
@@ -35,10 +37,27 @@ def gradient_weighted_map(features: torch.Tensor, mu: torch.Tensor, create_graph
         features: feature maps f_c of the stage, (N, C, h, w), part of the graph of ``mu``.
         mu: latent mean, (N, ...).
         create_graph: True lets a loss on the map be differentiated again, as training needs.
+        sigmoid: False gives sum_c a_c f_c itself.
 
     Returns:
-        A in (0, 1), (N, 1, h, w).
+        A, (N, 1, h, w), in (0, 1) behind a sigmoid.
     """
     (gradient,) = torch.autograd.grad(mu.sum(), features, create_graph=create_graph, retain_graph=True)
     weights = gradient.mean(dim=(2, 3), keepdim=True)
-    return torch.sigmoid((weights * features).sum(dim=1, keepdim=True))
+    weighted = (weights * features).sum(dim=1, keepdim=True)
+    return weighted.sigmoid() if sigmoid else weighted
+
+
+def scaled_by_rows(attention: torch.Tensor) -> torch.Tensor:
+    """
+    Each slice's map from the smallest maximum of its rows (0) to its maximum (about 1), as the second release of
+    Silva-Rodriguez et al. scales GradCAMCons; what is darker than every row's maximum becomes negative.
+
+    Args:
+        attention: maps, (N, 1, h, w).
+
+    Returns:
+        The scaled maps, (N, 1, h, w).
+    """
+    shifted = attention - (attention.amax(dim=3, keepdim=True).amin(dim=2, keepdim=True) + 1e-3)
+    return shifted / (shifted.amax(dim=(2, 3), keepdim=True) + 1e-3)

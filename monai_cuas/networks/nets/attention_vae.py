@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.networks.blocks import ResidualUnit
 from monai.networks.nets import ResNet
 from torch import nn
 from torch.nn import functional as F
@@ -18,8 +17,11 @@ from ..layers import (
     DEFAULT_RATES,
     LandmarkStandardization,
     ScoreCalibration,
+    decoder_widths,
     gradient_weighted_map,
+    make_decoder,
     mean_activation_map,
+    scaled_by_rows,
 )
 
 __all__ = ["AttentionVAE"]
@@ -31,8 +33,9 @@ class AttentionVAE(RecordsArguments, nn.Module):
     """
     ResNet-encoder VAE with an attention map of an early stage (Silva-Rodriguez et al. 2022, section 3).
 
-    The stem is a 7x7 convolution of stride 2 without norm, activation or pooling, and the stages are those of MONAI's
-    ResNet. Input are slices in foreground-quantile coordinates; the network itself maps them to reference intensities.
+    The stem is a 7x7 convolution of stride 2 without norm or activation, and the stages are those of MONAI's ResNet.
+    Input are slices in foreground-quantile coordinates; the network itself maps them to reference intensities. The
+    defaults are this package's; ``configs/paper`` holds the values of the authors' releases.
 
     In evaluation mode ``forward`` gives the raw attention map, (N, 1, H, W): the mean activation ("mean", computed from
     the stem and the first stages alone) or the gradient-weighted map ("gradcam", which enables autograd for itself). In
@@ -47,6 +50,18 @@ class AttentionVAE(RecordsArguments, nn.Module):
         latent: "dense" or "spatial".
         attention: "mean" or "gradcam".
         attention_stage: stage whose features form the map, 0 is the first.
+        decoder: "residual_unit", "basic_block" or "two_convolutions" (:func:`make_decoder`).
+        stem_init: "kaiming", as MONAI draws the weights of a ResNet (standard deviation 0.026 for 64 channels), or
+            "default", as torch draws those of a convolution (0.082).
+        max_pool: pool behind the stem, so that all features have half the side.
+        align_corners: of the map's bilinear interpolation.
+        sigmoid: False: a "gradcam" map in evaluation mode is not squeezed into (0, 1).
+        training_sigmoid: a "mean" map in training mode goes through a sigmoid before it is resampled, as in the second
+            release's GradCAMCons; ``AttentionSizeLoss(sigmoid=True)`` has it behind the resampling.
+        training_resampling: False leaves the map in training mode on the features' grid, as the first release does;
+            a loss that wants the brain mask then has none of its size.
+        row_scaling: a map in evaluation mode is scaled slice by slice, from the smallest maximum of a row (0) to the
+            maximum (1), as in the second release's GradCAMCons.
         calibration_rates: healthy rates of the calibration.
 
     Raises:
@@ -63,9 +78,19 @@ class AttentionVAE(RecordsArguments, nn.Module):
         latent: str = "dense",
         attention: str = "mean",
         attention_stage: int = 0,
+        decoder: str = "residual_unit",
+        stem_init: str = "kaiming",
+        max_pool: bool = False,
+        align_corners: bool = False,
+        sigmoid: bool = True,
+        training_sigmoid: bool = False,
+        training_resampling: bool = True,
+        row_scaling: bool = False,
         calibration_rates: Sequence[float] = DEFAULT_RATES,
     ) -> None:
         super().__init__()
+        if stem_init not in ("kaiming", "default"):
+            raise ValueError(f"stem_init must be kaiming or default, got {stem_init}.")
         if latent not in ("dense", "spatial") or attention not in ("mean", "gradcam"):
             raise ValueError(f"latent must be dense or spatial, attention mean or gradcam; got {latent}, {attention}.")
         if not 1 <= len(channels) <= 4 or len(layers) != len(channels):
@@ -73,16 +98,20 @@ class AttentionVAE(RecordsArguments, nn.Module):
         if not 0 <= attention_stage < len(channels):
             raise ValueError(f"attention_stage must be a stage from 0 to {len(channels) - 1}, got {attention_stage}.")
         self.latent, self.attention, self.attention_stage = latent, attention, attention_stage
+        self.align_corners, self.sigmoid = align_corners, sigmoid
+        self.training_sigmoid, self.training_resampling = training_sigmoid, training_resampling
+        self.row_scaling = row_scaling
         self.standardize = LandmarkStandardization(in_channels)
         self.calibration = ScoreCalibration(calibration_rates)
         self.stem, self.stages = self._encoder(in_channels, channels, layers)
-        self.sizes = self._sizes(image_size, len(channels))
-        self._latent_heads(channels[-1], latent_size)
-        self.decoder = nn.ModuleList(
-            ResidualUnit(2, a, b, kernel_size=3, subunits=2)
-            for a, b in zip(channels[::-1], (*channels[-2::-1], channels[0]))
-        )
-        self.output = nn.Conv2d(channels[0], in_channels, kernel_size=3, padding=1)
+        if stem_init == "default":
+            self.stem.reset_parameters()  # type: ignore[operator]
+        self.pool: nn.Module = nn.MaxPool2d(3, stride=2, padding=1) if max_pool else nn.Identity()
+        self.sizes = self._sizes(image_size, len(channels) + max_pool)
+        widths = self.decoder_widths = decoder_widths(decoder, channels, latent_size, len(self.sizes) - 1)
+        self._latent_heads(channels[-1], latent_size, widths[0])
+        self.decoder, self.doubling = make_decoder(decoder, widths), decoder == "basic_block"
+        self.output = nn.Conv2d(widths[-1], in_channels, kernel_size=3, padding=1)
 
     @staticmethod
     def _encoder(in_channels: int, channels: Sequence[int], layers: Sequence[int]) -> tuple[nn.Module, nn.ModuleList]:
@@ -101,28 +130,28 @@ class AttentionVAE(RecordsArguments, nn.Module):
         return resnet.conv1, nn.ModuleList(getattr(resnet, f"layer{k + 1}") for k in range(len(channels)))
 
     @staticmethod
-    def _sizes(image_size: int, n_stages: int) -> list[int]:
-        """Side of the slice, then of each stage's features; every stride of 2 halves it, rounding up."""
-        sizes = [image_size, -(-image_size // _STEM_STRIDE)]
-        for _ in range(n_stages - 1):
+    def _sizes(image_size: int, n_strides: int) -> list[int]:
+        """Side of the slice, then of the features behind each stride of 2, which halves it, rounding up."""
+        sizes = [image_size]
+        for _ in range(n_strides):
             sizes.append(-(-sizes[-1] // 2))
         if sizes[-1] < 2:
-            raise ValueError(f"image_size {image_size} is too small for {n_stages} stages.")
+            raise ValueError(f"image_size {image_size} is too small for {n_strides} strides of 2.")
         return sizes
 
-    def _latent_heads(self, width: int, latent_size: int) -> None:
+    def _latent_heads(self, width: int, latent_size: int, decoder_width: int) -> None:
         if self.latent == "dense":
-            n = width * self.sizes[-1] ** 2
-            self.mu: nn.Module = nn.Linear(n, latent_size)
-            self.log_var: nn.Module = nn.Linear(n, latent_size)
-            self.from_latent: nn.Module = nn.Linear(latent_size, n)
+            pixels = self.sizes[-1] ** 2
+            self.mu: nn.Module = nn.Linear(width * pixels, latent_size)
+            self.log_var: nn.Module = nn.Linear(width * pixels, latent_size)
+            self.from_latent: nn.Module = nn.Linear(latent_size, decoder_width * pixels)
         else:
             self.mu, self.log_var = nn.Conv2d(width, latent_size, 1), nn.Conv2d(width, latent_size, 1)
-            self.from_latent = nn.Conv2d(latent_size, width, 1)
+            self.from_latent = nn.Conv2d(latent_size, decoder_width, 1)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """Features of the attention stage from standardised slices."""
-        x = self.stem(x)
+        x = self.pool(self.stem(x))
         for k, stage in enumerate(self.stages):
             if k <= self.attention_stage:
                 x = stage(x)
@@ -144,7 +173,14 @@ class AttentionVAE(RecordsArguments, nn.Module):
         elif self.attention == "gradcam":
             raise RuntimeError("TorchScript cannot form gradients: the gradcam map needs the Python network.")
         features = self.features(self.standardize(x))
-        return F.interpolate(mean_activation_map(features), size=x.shape[-2:], mode="bilinear", align_corners=False)
+        return self._map_of(mean_activation_map(features), x)
+
+    def _map_of(self, attention: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """The map in evaluation mode, on the slices' grid."""
+        return self._resampled(scaled_by_rows(attention) if self.row_scaling else attention, x)
+
+    def _resampled(self, attention: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return F.interpolate(attention, size=x.shape[-2:], mode="bilinear", align_corners=self.align_corners)
 
     @torch.jit.unused
     def _gradcam(self, x: torch.Tensor) -> torch.Tensor:
@@ -152,8 +188,8 @@ class AttentionVAE(RecordsArguments, nn.Module):
         with torch.inference_mode(False), torch.enable_grad():
             features = self.features(self.standardize(x)).requires_grad_()
             mu, _ = self.encode(features)
-            attention = gradient_weighted_map(features, mu).detach()
-        return F.interpolate(attention, size=x.shape[-2:], mode="bilinear", align_corners=False)
+            attention = gradient_weighted_map(features, mu, sigmoid=self.sigmoid).detach()
+        return self._map_of(attention, x)
 
     @torch.jit.unused
     def encode(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -181,8 +217,15 @@ class AttentionVAE(RecordsArguments, nn.Module):
             x = x.unflatten(1, (-1, self.sizes[-1], self.sizes[-1]))
         targets = [*([s, s] for s in self.sizes[-2:0:-1]), list(shape)]
         for block, size in zip(self.decoder, targets):
-            x = block(F.interpolate(x, size=size, mode="nearest"))
+            x = self._decoded(x, block, size)
         return self.output(x)
+
+    @torch.jit.unused
+    def _decoded(self, x: torch.Tensor, block: nn.Module, size: list[int]) -> torch.Tensor:
+        if not self.doubling:
+            return block(F.interpolate(x, size=size, mode="nearest"))
+        x = block(x)
+        return x if list(x.shape[-2:]) == size else F.interpolate(x, size=size, mode="nearest")
 
     @torch.jit.unused
     def sample(self, mu: torch.Tensor, log_var: torch.Tensor) -> torch.Tensor:
@@ -210,10 +253,11 @@ class AttentionVAE(RecordsArguments, nn.Module):
                 attention = gradient_weighted_map(features, mu, create_graph=self.training)
             else:
                 attention = mean_activation_map(features)
+                attention = attention.sigmoid() if self.training_sigmoid else attention
         return {
             "image": image,
             "reconstruction": self.decode(self.sample(mu, log_var), x.shape[-2:]),
             "mu": mu,
             "log_var": log_var,
-            "attention": F.interpolate(attention, size=x.shape[-2:], mode="bilinear", align_corners=False),
+            "attention": self._resampled(attention, x) if self.training_resampling else attention,
         }

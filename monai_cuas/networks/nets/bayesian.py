@@ -71,7 +71,7 @@ class BayesianVAE(ResidualVAE):
         self.samples = samples
         latent = self.from_latent.weight.shape[1]  # type: ignore[union-attr, index]
         self.from_latent = nn.Sequential(SampledDropout(dropout, int(latent), samples, seed=0), self.from_latent)
-        widths = [int(block.conv.unit0.conv.weight.shape[1]) for block in self.decoder]  # type: ignore[union-attr, index]
+        widths = self.decoder_widths[:-1]
         self.decoder = nn.ModuleList(
             nn.Sequential(SampledDropout(dropout, width, samples, seed=k + 1), block)
             for k, (width, block) in enumerate(zip(widths, self.decoder))
