@@ -59,6 +59,7 @@ ROWS: dict[str, tuple[str, float, float, str]] = {
     "AMCons 10": (AMCONS, 10.0, 0.0, "sum"),
     "AMCons 0.1, BCE and KL per pixel and dimension": (AMCONS, 0.1, 0.0, "mean"),
     "GradCAMCons 1000, no warm-up": (GRADCAM, 1e3, 0.0, "sum"),
+    "AMCons 0.1, as methods/amcons.json": ("methods/amcons.json", 0.1, 0.0, "sum"),
 }
 UNTRAINED = "random weights, never trained"
 
@@ -77,6 +78,7 @@ def _parts(row: str) -> tuple[_Mixed, Any, float]:
     config = ConfigParser()
     config.read_config([str(CONFIGS / "train.json"), *with_bases(str(CONFIGS / preset))])
     config.update({"image_size": SIZE, "constraint_weight": weight, "elbo#reduction": reduction, "device": "cpu"})
+    config["channels"] = [64, 128, 256, 512]
     config["network_def"]["_target_"] = _Mixed
     if "erosion" in config["constraint"]:
         config["constraint"]["erosion"] = _erosion(config["constraint"]["erosion"])
@@ -412,18 +414,108 @@ def run(args: argparse.Namespace) -> None:
             _append(args.output, {**what, **train(row, seed, args.steps, bench, points, weights)})
 
 
+def gradients(args: argparse.Namespace) -> None:
+    """How much of the gradient on stem and first stage is the constraint's, before the first step."""
+    bench = _Benchmark(args.lists, args.sequence, args.output)
+    print("| row | gradient of weight x constraint over the ELBO's |\n|---|---|")
+    for row in ROWS:
+        torch.manual_seed(0)
+        network, loss, _ = _parts(row)
+        network.standardize.fit(bench.landmarks)
+        batch = next(iter(bench.batches(0, 1)))
+        made = network.train()(batch["image"])
+        early = [*network.stem.parameters(), *network.stages[0].parameters()]
+
+        def norm(value: torch.Tensor, early: list[Any] = early) -> float:
+            found = torch.autograd.grad(value, early, retain_graph=True)
+            return float(torch.stack([part.norm() for part in found]).norm())
+
+        constraint = norm(loss.constraint(made["attention"], batch["brain_mask"])) * loss.weight
+        print(f"| {row} | {constraint / norm(loss.elbo(made)):.1e} |", flush=True)
+
+
+def _mean(values: list[float | None], digits: int = 3) -> str:
+    """Mean and, over seeds, standard deviation."""
+    known = np.array([v for v in values if v is not None])
+    if not len(known):
+        return "-"
+    return f"{known.mean():.{digits}f}" + (f" ± {known.std(ddof=1):.{digits}f}" if len(known) > 1 else "")
+
+
+def _of(result: dict[str, Any], *path: str) -> Any:
+    for key in path:
+        result = result.get(key) or {}
+    return result or None
+
+
+def _interval_text(values: Any) -> str:
+    if not values or values[1] is None:
+        return "-" if not values else f"{values[0]:.3f}"
+    return f"{values[0]:.3f} ({values[1]:.3f} to {values[2]:.3f})"
+
+
+def _print_table(results: dict[tuple[str, int], list[dict[str, Any]]], kind: str, test: str) -> None:
+    print("| row | steps | seeds | AUPRC | Dice | oracle Dice | of ten slices: AUPRC | oracle Dice |", end="")
+    print(" AUPRC of a patient (95%), seed 0 | slice AUROC by spread | by highest |\n" + "|---" * 11 + "|")
+    for (row, steps), runs in results.items():
+        found = [_of(r, "figures", kind, test) for r in runs]
+        if not all(found):
+            continue
+        columns = [("all", "auprc"), ("all", "dice"), ("all", "oracle_dice"), ("ten", "auprc"), ("ten", "oracle_dice")]
+        cells = [_mean([f[part][name] for f in found]) for part, name in columns]
+        cells += [_interval_text(found[0]["patient_auprc"])]
+        cells += [_mean([f[name] for f in found]) for name in ("slice_auroc_std", "slice_auroc_top")]
+        print(f"| {row} | {steps or '-'} | {len(runs)} | {' | '.join(cells)} |")
+
+
+def _print_curves(results: dict[tuple[str, int], list[dict[str, Any]]]) -> None:
+    print("| row | step | entropy of normals | mean attention | spread of the map | AUPRC |\n|---|---|---|---|---|---|")
+    for (row, steps), runs in results.items():
+        if "entropy" not in runs[0]:
+            continue
+        points = [{**r, "step": steps, "auprc": r["figures"]["map"]["lgg"]["all"]["auprc"]} for r in runs]
+        every = [point for r in runs for point in r.get("curve", [])] + points
+        for step in sorted({p["step"] for p in every}):
+            here = [p for p in every if p["step"] == step]
+            cells = [_mean([p["entropy"] for p in here], 5)]
+            cells += [_mean([p[name] for p in here]) for name in ("mean_attention", "map_std", "auprc")]
+            print(f"| {row} | {step} | {' | '.join(cells)} |")
+
+
+def table(args: argparse.Namespace) -> None:
+    """Print all tables of the finished rows."""
+    for sequence in ("flair", "t1"):
+        results: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        for result in _known(args.output):
+            if result["sequence"] == sequence:
+                results.setdefault((result["row"], result["steps"]), []).append(result)
+                if "residual" in result:
+                    residual = {**result, "figures": {"map": result["residual"]}}
+                    residual.pop("entropy")
+                    results.setdefault((f"{result['row']}: VAE residual", result["steps"]), []).append(residual)
+        for kind in ("map", "map x intensity", "map as released"):
+            for test in ("lgg", "mslub") if sequence == "flair" else ("lgg",):
+                print(f"\n## {sequence}, {test}: {kind}\n")
+                _print_table(results, kind, test)
+        print(f"\n## {sequence}: over training\n")
+        _print_curves(results)
+
+
 def main() -> None:
     """Run, or print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    runner = commands.add_parser("run")
-    runner.add_argument("--lists", type=Path, required=True)
-    runner.add_argument("--sequence", choices=("flair", "t1"), required=True)
-    runner.add_argument("--steps", type=int, default=300)
-    runner.add_argument("--seeds", type=int, nargs="+", default=[0])
-    runner.add_argument("--rows", nargs="+", default=["*"], help="patterns of the rows' names")
-    runner.add_argument("--output", type=Path, required=True)
-    runner.set_defaults(do=run)
+    for name, do in (("run", run), ("gradients", gradients), ("table", table)):
+        command = commands.add_parser(name, help=do.__doc__)
+        command.add_argument("--output", type=Path, required=True, help="folder of results.jsonl")
+        command.set_defaults(do=do)
+        if do is not table:
+            command.add_argument("--lists", type=Path, required=True, help="folder that lists.py wrote")
+            command.add_argument("--sequence", choices=("flair", "t1"), required=True)
+        if do is run:
+            command.add_argument("--steps", type=int, default=200)
+            command.add_argument("--seeds", type=int, nargs="+", default=[0])
+            command.add_argument("--rows", nargs="+", default=["*"], help="patterns of the rows' names")
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.do(args)

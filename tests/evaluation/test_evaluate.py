@@ -180,6 +180,22 @@ def test_scans_scored_by_the_spread_of_their_map(tmp_path):
         evaluate(_Network(), {}, [], tests, _preprocessing, _postprocessing, tmp_path, detection_score="max")
 
 
+@pytest.mark.parametrize(("voxels", "counted"), [(0, 24 * 24 * 10), (1, 22 * 22 * 8), (2, 20 * 20 * 6)])
+def test_the_eroded_brain_alone_is_counted(tmp_path, voxels, counted):
+    """Of the lesion, which is inside after any of these, 75 voxels; of the brain, what the erosion leaves."""
+    lesion = {"image": "l", "seed": 99, "lesion": True, "label": _mask(tmp_path / "l.nii.gz", LESION)}
+    report = evaluate(
+        *(_Network(), {"model": CalibratedInferer(_Identity())}, _normals(5), [*_normals(2, 50), lesion]),
+        *(_preprocessing, _postprocessing, tmp_path / "out"),
+        with_baselines=False,
+        erode_voxels=voxels,
+    )
+    scans = report["methods"]["model"]["scans"]
+    assert [scan["healthy"] for scan in scans] == [counted, counted, counted - 75]
+    assert report["methods"]["model"]["groups"]["all lesions"]["prevalence"] == pytest.approx(75 / counted)
+    assert report["erode_voxels"] == voxels
+
+
 def test_slice_labels_give_detection_without_a_mask(tmp_path):
     labels = [int(3 <= k < 6) for k in range(SHAPE[2])]
     lesion = {"image": "l", "seed": 99, "lesion": True, "slice_labels": labels}
