@@ -454,16 +454,26 @@ def _interval_text(values: Any) -> str:
     return f"{values[0]:.3f} ({values[1]:.3f} to {values[2]:.3f})"
 
 
-def _print_table(results: dict[tuple[str, int], list[dict[str, Any]]], kind: str, test: str) -> None:
-    print("| row | steps | seeds | AUPRC | Dice | oracle Dice | of ten slices: AUPRC | oracle Dice |", end="")
-    print(" AUPRC of a patient (95%), seed 0 | slice AUROC by spread | by highest |\n" + "|---" * 11 + "|")
+def _print_ranking(results: dict[tuple[str, int], list[dict[str, Any]]], test: str) -> None:
+    print("| row | steps | seeds | AUPRC of the map | x intensity | as released | Dice | oracle Dice |", end="")
+    print(" AUPRC of a patient (95%) | Dice of a patient (95%) |\n" + "|---" * 10 + "|")
     for (row, steps), runs in results.items():
-        found = [_of(r, "figures", kind, test) for r in runs]
-        if not all(found):
-            continue
-        columns = [("all", "auprc"), ("all", "dice"), ("all", "oracle_dice"), ("ten", "auprc"), ("ten", "oracle_dice")]
-        cells = [_mean([f[part][name] for f in found]) for part, name in columns]
-        cells += [_interval_text(found[0]["patient_auprc"])]
+        found = [_of(r, "figures", "map", test) for r in runs]
+        kinds = ("map", "map x intensity", "map as released")
+        cells = [_mean([_of(r, "figures", kind, test, "all", "auprc") for r in runs]) for kind in kinds]
+        cells += [_mean([f["all"][name] for f in found]) for name in ("dice", "oracle_dice")]
+        cells += [_interval_text(found[0][name]) for name in ("patient_auprc", "patient_dice")]
+        print(f"| {row} | {steps or '-'} | {len(runs)} | {' | '.join(cells)} |")
+
+
+def _print_slices(results: dict[tuple[str, int], list[dict[str, Any]]], test: str) -> None:
+    print("| row | steps | seeds | ten slices: AUPRC | Dice | oracle Dice | as released: AUPRC | oracle Dice |", end="")
+    print(" slice AUROC by spread | by highest |\n" + "|---" * 10 + "|")
+    for (row, steps), runs in results.items():
+        found = [_of(r, "figures", "map", test) for r in runs]
+        released = [_of(r, "figures", "map as released", test, "ten") or {} for r in runs]
+        cells = [_mean([f["ten"][name] for f in found]) for name in ("auprc", "dice", "oracle_dice")]
+        cells += [_mean([f.get(name) for f in released]) for name in ("auprc", "oracle_dice")]
         cells += [_mean([f[name] for f in found]) for name in ("slice_auroc_std", "slice_auroc_top")]
         print(f"| {row} | {steps or '-'} | {len(runs)} | {' | '.join(cells)} |")
 
@@ -493,10 +503,11 @@ def table(args: argparse.Namespace) -> None:
                     residual = {**result, "figures": {"map": result["residual"]}}
                     residual.pop("entropy")
                     results.setdefault((f"{result['row']}: VAE residual", result["steps"]), []).append(residual)
-        for kind in ("map", "map x intensity", "map as released"):
-            for test in ("lgg", "mslub") if sequence == "flair" else ("lgg",):
-                print(f"\n## {sequence}, {test}: {kind}\n")
-                _print_table(results, kind, test)
+        for test in ("lgg", "mslub") if sequence == "flair" else ("lgg",):
+            print(f"\n## {sequence}, {test}: all slices; intervals are of the first seed\n")
+            _print_ranking(results, test)
+            print(f"\n## {sequence}, {test}: ten slices around the image's middle, and detection\n")
+            _print_slices(results, test)
         print(f"\n## {sequence}: over training\n")
         _print_curves(results)
 

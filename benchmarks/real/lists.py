@@ -4,7 +4,7 @@
 """
 Data lists of the real scans: python benchmarks/real/lists.py --data ../shared/data --output runs/real
 
-``lgg_flair`` and ``lgg_t1`` (docs/results_real.md says where a user gets each set): five folds by patient, sites spread
+``lgg_flair`` and ``lgg_t1`` (docs/results/real.md says where a user gets each set): five folds by patient, sites spread
 over them. Folds 1 to 3 train, choose and calibrate by their slices without a lesion, which are not next to one either;
 folds 4 and 5 are tested on. ``lgg_flair_tune``: the same, with fold 1 for tests and folds 2 and 3 for the rest, for
 whatever is to be chosen. ``ixi_t1``: healthy people alone. ``cross_flair``: MSLUB, tests only.
@@ -101,7 +101,7 @@ def main() -> None:
     args = parser.parse_args()
     data, output = args.data.resolve(), args.output.resolve()
     if not (data / "lgg" / "flair").is_dir():
-        raise SystemExit(f"{data}: there is no lgg/flair here; docs/results_real.md says where the set is had.")
+        raise SystemExit(f"{data}: there is no lgg/flair here; docs/results/real.md says where the set is had.")
     for sequence in ("flair", "t1"):
         _lgg(data, output, sequence, {4, 5}, {1, 2, 3}, f"lgg_{sequence}")
         _lgg(data, output, sequence, {1}, {2, 3}, f"lgg_{sequence}_tune")
