@@ -103,6 +103,7 @@ class Model:
         read = read_model(path)
         self.path, self.recipe, self.calibration = read.path, read.recipe, read.calibration
         self.network = read.network.to(self.device)
+        self._sha256 = read.digest
 
     @property
     def method(self) -> str:
@@ -111,8 +112,8 @@ class Model:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the weights file, the first 12 digits."""
-        return file_digest(self.path)[:12]
+        """SHA-256 of the weights file as it was read or saved here, the first 12 digits."""
+        return self._sha256[:12]
 
     def preprocessing(self, **inference: Any) -> AnomalyPreprocessing:
         """Return the recipe's preprocessing; ``inference`` as in :meth:`Recipe.make_preprocessing`."""
@@ -150,6 +151,7 @@ class Model:
     def save(self, calibration: Mapping[str, Any]) -> None:
         """Write the weights again, with the network's thresholds as they are now and what is said of them."""
         write_model(self.path, self.network, self.recipe, calibration)
+        self._sha256 = file_digest(self.path)
 
     def find(
         self,

@@ -16,7 +16,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from torch import nn
 
 from . import __version__, inferers
 from .networks import nets
-from .networks.utils import copy_state, require_state
+from .networks.utils import copy_state, cpu_state, read_tensors, require_state
 from .transforms import AnomalyPreprocessing
 from .utils import CUASError, ScanError, as_plain, replacing
 
@@ -307,12 +308,14 @@ class ModelFile:
         network: with its weights, on the CPU, in evaluation mode.
         recipe: see :class:`Recipe`.
         calibration: what the calibration says of itself; empty if there is none.
+        digest: SHA-256 of the file as it was read, 64 hexadecimal digits.
     """
 
     path: Path
     network: nn.Module
     recipe: Recipe
     calibration: dict[str, Any]
+    digest: str
 
 
 def write_model(
@@ -330,7 +333,7 @@ def write_model(
     Raises:
         ScanError: if a weight is not finite.
     """
-    state = {key: value.detach().cpu() for key, value in getattr(network, "module", network).state_dict().items()}
+    state = cpu_state(network)
     require_state(getattr(network, "module", network), state, path)
     said = {**as_plain(calibration), "recipe": recipe.digest} if calibration else {}
     with replacing(path) as temporary:
@@ -348,22 +351,18 @@ def read_model(path: str | os.PathLike) -> ModelFile:
         ScanError: if it is missing, broken, of an earlier version, names what a recipe may not name, holds a weight
             that is not finite, or its parts do not belong together; one sentence says which.
     """
-    document = _read(path)
-    try:
+    document, digest = _read(path)
+    with _naming(path):
         recipe = Recipe.from_dict(document["recipe"])
         network = recipe.make_network()
         # a recipe that makes none of these is better refused here than in the middle of a run
         recipe.make_preprocessing()
         recipe.make_map_inferer()
-    except ScanError:
-        raise
-    except CUASError as error:
-        raise ScanError(path, str(error).rstrip("."), _ADVICE) from error
     copy_state(network, document["model"], path)
     calibration = document["calibration"]
     if calibration and calibration.get("recipe") != recipe.digest:
         raise ScanError(path, "its calibration was made for another recipe", "calibrate it again (calibrate.json)")
-    return ModelFile(Path(path), network.eval(), recipe, calibration)
+    return ModelFile(Path(path), network.eval(), recipe, calibration, digest)
 
 
 def read_recipe(path: str | os.PathLike) -> Recipe:
@@ -373,8 +372,15 @@ def read_recipe(path: str | os.PathLike) -> Recipe:
     Raises:
         ScanError: as :func:`read_model`.
     """
+    with _naming(path):
+        return Recipe.from_dict(_read(path)[0]["recipe"])
+
+
+@contextmanager
+def _naming(path: str | os.PathLike) -> Iterator[None]:
+    """Name the weights file in what is said of its recipe."""
     try:
-        return Recipe.from_dict(_read(path)["recipe"])
+        yield
     except ScanError:
         raise
     except CUASError as error:
@@ -389,13 +395,9 @@ def contradiction(path: str | os.PathLike, name: str, asked: Any, kept: Any) -> 
     )
 
 
-def _read(path: str | os.PathLike) -> dict[str, Any]:
-    if not os.path.isfile(path):
-        raise ScanError(path, "there is no such weights file", "train first or give --ckpt_path")
-    try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ScanError(path, "this is no readable weights file", "copy it again or train anew") from error
+def _read(path: str | os.PathLike) -> tuple[dict[str, Any], str]:
+    """Parts of a weights file, of the right kinds, and its digest."""
+    document, digest = read_tensors(path)
     if not isinstance(document, Mapping) or "model" not in document or "recipe" not in document:
         raise ScanError(
             path, "these weights carry no recipe: an earlier version or another program wrote them", _ADVICE
@@ -404,9 +406,10 @@ def _read(path: str | os.PathLike) -> dict[str, Any]:
     if not isinstance(calibration, Mapping):
         raise ScanError(path, "its calibration is not plain data", "calibrate it again (calibrate.json)")
     try:
-        return {"model": document["model"], "recipe": document["recipe"], "calibration": as_plain(calibration)}
+        kept = as_plain(calibration)
     except ValueError as error:
         raise ScanError(path, f"its calibration is not plain data: {error}", "calibrate it again") from error
+    return {"model": document["model"], "recipe": document["recipe"], "calibration": kept}, digest
 
 
 def training_digest(recipe: Recipe, data: Iterable[Mapping[str, Any]], **settings: Any) -> str:

@@ -15,7 +15,7 @@ from monai.transforms import Compose, RandFlipd
 
 from monai_cuas.inferers import AnomalibInferer, JoinedMapInferer, StandardizedIntensityInferer
 from monai_cuas.networks.nets import AnomalyUNet, AttentionVAE, BayesianVAE, StandardizedIntensity
-from monai_cuas.recipe import Recipe, describe, read_model, read_recipe, training_digest, write_model
+from monai_cuas.recipe import Recipe, describe, file_digest, read_model, read_recipe, training_digest, write_model
 from monai_cuas.transforms import AnomalyPreprocessing, RandHealthyVariationd, RandSyntheticAnomalyd
 from monai_cuas.utils import CUASError, ScanError
 
@@ -50,6 +50,7 @@ def test_a_weights_file_has_three_parts_and_gives_back_what_was_written(file, re
     assert torch.load(file, weights_only=True).keys() == {"model", "recipe", "calibration"}
     made = read_model(file)
     assert made.recipe == recipe == read_recipe(file)
+    assert made.digest == file_digest(file)
     assert not made.network.training
     assert made.recipe.make_preprocessing().parameters["window"] == [0.0, 50.0]
     assert tuple(made.recipe.make_map_inferer(7).roi_size) == (24, 24)

@@ -6,7 +6,15 @@ from __future__ import annotations
 from ..utils import require_writable
 from .overrides import check_overrides, parse_overrides, refuse_unknown, unknown_ids, with_bases
 from .setup import find_bundle_root, find_work_dir, install_excepthook, packaged_bundle, setup
-from .workflow import DEFAULT_METHOD, finish_training, make_workflow, method_overlays, run_bundle, run_config
+from .workflow import (
+    DEFAULT_METHOD,
+    finish_training,
+    make_workflow,
+    method_overlay,
+    method_overlays,
+    run_bundle,
+    run_config,
+)
 
 __all__ = [
     "DEFAULT_METHOD",
@@ -16,6 +24,7 @@ __all__ = [
     "finish_training",
     "install_excepthook",
     "make_workflow",
+    "method_overlay",
     "method_overlays",
     "packaged_bundle",
     "parse_overrides",

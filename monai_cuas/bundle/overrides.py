@@ -153,7 +153,9 @@ def check_overrides(argv: Sequence[str] | None = None, ckpt_path: str | os.PathL
     refuse_unknown(files, {key: v for key, v in pairs.items() if key not in _RUN_ARGUMENTS}, ckpt_path)
 
 
-def refuse_unknown(files: Sequence[str], pairs: Mapping[str, Any], ckpt_path: str | os.PathLike | None = None) -> None:
+def refuse_unknown(
+    files: Sequence[str], pairs: Mapping[str, Any], ckpt_path: str | os.PathLike | None = None
+) -> dict[str, Any]:
     """
     Refuse overrides that would do nothing or contradict the recipe.
 
@@ -162,6 +164,9 @@ def refuse_unknown(files: Sequence[str], pairs: Mapping[str, Any], ckpt_path: st
         pairs: overrides by id; text is read as Python's values where it can be.
         ckpt_path: the weights file whose recipe holds for this run; None: none yet.
 
+    Returns:
+        The overrides without those that say again what the recipe says.
+
     Raises:
         CUASError: see :func:`check_overrides`.
     """
@@ -169,19 +174,21 @@ def refuse_unknown(files: Sequence[str], pairs: Mapping[str, Any], ckpt_path: st
     if lacking is not None:
         raise CUASError(f"{lacking[0]} builds on {lacking[1]}; name that file before it in --config_file.")
     unknown = unknown_ids(files, list(pairs)) if files else {}
+    told: list[str] = []
     if ckpt_path is not None and files:
         # what inference may say is what its own config has; an overlay beside it may be meant for the training
         own = ConfigParser.load_config_file(files[0])
         sources = [*(ConfigParser.load_config_file(f) for f in files[1:]), pairs]
         said = {key: _as_value(value) for source in sources for key, value in source.items()}
-        for name in _refuse_contradictions(str(ckpt_path), {k: v for k, v in said.items() if k not in own}):
-            unknown.pop(name, None)
+        told = _refuse_contradictions(str(ckpt_path), {k: v for k, v in said.items() if k not in own})
+        unknown = {key: near for key, near in unknown.items() if key not in told}
     if unknown:
         hints = [f"'{key}'" + (f" (did you mean '{near}'?)" if near else "") for key, near in unknown.items()]
         raise CUASError(
             f"The config has no id {', '.join(hints)}, so this override would do nothing; "
             f"the ids are the top-level keys of {', '.join(files)}."
         )
+    return {key: value for key, value in pairs.items() if key not in told}
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:

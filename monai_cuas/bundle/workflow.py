@@ -16,7 +16,6 @@ import torch.distributed as dist
 from monai.bundle import ConfigWorkflow
 
 from ..data.datalist import load_datalist
-from ..recipe import read_recipe
 from ..utils import CUASError
 from .overrides import parse_overrides, refuse_unknown, with_bases
 from .setup import find_bundle_root
@@ -25,6 +24,7 @@ __all__ = [
     "DEFAULT_METHOD",
     "finish_training",
     "make_workflow",
+    "method_overlay",
     "method_overlays",
     "run_bundle",
     "run_config",
@@ -83,22 +83,41 @@ def run_config(
     workflow.finalize()
 
 
-def method_overlays(name: str) -> list[str]:
+def method_overlay(name: str, configs: str | os.PathLike) -> str:
     """
-    Files of a method below ``configs/``, the base first; none for the method that train.json itself is.
+    Path of a method's overlay; empty for the method that train.json itself is.
+
+    Args:
+        name: the method's, or the path of an overlay of the user's.
+        configs: the bundle's folder of configs.
 
     Raises:
         CUASError: if there is no such method.
     """
-    folder = os.path.join(find_bundle_root(), "configs")
-    found = {
-        path.stem: str(path) for path in sorted(Path(folder, "methods").rglob("*.json")) if path.parent.name != "base"
-    }
     if name == DEFAULT_METHOD:
-        return []
-    if name not in found:
-        raise CUASError(f"There is no method '{name}'; the bundle has {', '.join([DEFAULT_METHOD, *found])}.")
-    return [os.path.relpath(file, folder) for file in with_bases(found[name])]
+        return ""
+    found = {path.stem: str(path) for path in sorted(Path(configs, "methods").rglob("*.json"))}
+    # what methods build on is none itself
+    known = {stem: path for stem, path in found.items() if Path(path).parent.name != "base"}
+    file = name if os.path.isfile(name) else known.get(name)
+    if file is None:
+        raise CUASError(
+            f"There is no method '{name}'; the bundle has {', '.join([DEFAULT_METHOD, *known])}, or give the path of "
+            "an overlay."
+        )
+    return os.path.abspath(file)
+
+
+def method_overlays(name: str) -> list[str]:
+    """
+    Files of a method, the base first, below ``configs/`` or with their whole path; none for train.json's own method.
+
+    Raises:
+        CUASError: if there is no such method.
+    """
+    configs = os.path.join(find_bundle_root(), "configs")
+    file = method_overlay(name, configs)
+    return [os.path.relpath(path, configs) for path in with_bases(file)] if file else []
 
 
 def run_bundle(
@@ -123,11 +142,10 @@ def run_bundle(
     """
     root = find_bundle_root()
     weights = None if workflow_type == "train" else ckpt_path or os.path.join(root, "models", "model.pt")
-    pairs = parse_overrides(overrides)
-    refuse_unknown([os.path.join(root, "configs", name) for name in files], pairs, weights)
+    paths = [os.path.join(root, "configs", name) for name in files]
+    asked = refuse_unknown(paths, parse_overrides(overrides), weights)
     chosen = {} if weights is None else {"ckpt_path": weights}
-    known = {} if weights is None else read_recipe(weights).settings
-    run_config(root, files, {**settings, **chosen, **{k: v for k, v in pairs.items() if k not in known}}, workflow_type)
+    run_config(root, files, {**settings, **chosen, **asked}, workflow_type)
 
 
 def scan_inputs(entries: Sequence[Mapping[str, Any]]) -> list[Any]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ import torch
 from ..inferers import CalibratedInferer, unwrap
 from ..metrics import top_fraction_mean
 from ..networks.layers import GuaranteedCalibration
-from ..utils import CUASError, replacing
+from ..utils import CUASError, write_json
 from .risk_control import ExceedanceCurve, guaranteed_threshold, require_fraction
 from .scores import keep_scan_scores, scan_statistic
 from .scoring import score_scans
@@ -273,6 +272,5 @@ def calibrate(
         )
     if output_json is not None:
         logger.info("Thresholds set on %d normal scans: %s", report["n_scans"], output_json)
-        with replacing(output_json) as temporary:
-            Path(temporary).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_json(output_json, report)
     return report

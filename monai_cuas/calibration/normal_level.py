@@ -12,7 +12,7 @@ import torch
 from monai.utils import convert_to_tensor
 
 from ..data.robust import TolerantDataset
-from ..inferers import JoinedMapInferer
+from ..inferers import JoinedMapInferer, brain_of
 from ..utils import CUASError
 from ..utils.progress import track
 
@@ -46,7 +46,7 @@ def fit_normal_level(
     levels = []
     for item in track(TolerantDataset(datalist, preprocessing), "level of normal scans", total=len(datalist)):
         volume = item["image"].unsqueeze(0).to(device)
-        healthy = convert_to_tensor(volume, track_meta=False).amax(dim=1, keepdim=True) > 0
+        healthy = brain_of(volume)
         if "label" in item:
             sick = convert_to_tensor(item["label"], track_meta=False).amax(dim=(0, 1, 2)) > 0
             healthy[..., sick] = False

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from monai.data import MetaTensor
 
+from ..io.orientation import axial_axis
 from ..transforms.io import LoadScand
 from ..utils import ScanError
 
-__all__ = ["ScanTruth", "axial_axis", "lesion_free", "read_truth"]
+__all__ = ["ScanTruth", "lesion_free", "read_truth"]
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,6 @@ def _read_label(file: str, grid: MetaTensor) -> np.ndarray:
     if label.shape[1:] != grid.shape[1:] or not np.allclose(ours @ corners, theirs @ corners, atol=0.5 * step):
         raise ScanError(file, "the label is not on the grid of its scan", "resample it to the scan")
     return np.asarray(label).max(axis=0)
-
-
-def axial_axis(affine: Any) -> int:
-    """Voxel axis that mostly runs from feet to head, for a 4 x 4 voxel to RAS matrix."""
-    return int(np.argmax(nib.io_orientation(np.asarray(affine))[:, 0] == 2))
 
 
 def lesion_free(entry: Mapping[str, Any], brain_mask: MetaTensor) -> np.ndarray:

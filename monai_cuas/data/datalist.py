@@ -13,7 +13,7 @@ from typing import Any
 
 from monai.data import load_decathlon_datalist
 
-from monai_cuas.utils import CUASError, replacing
+from monai_cuas.utils import CUASError, write_json
 
 from .layouts import ReadReport, ScanEntry
 
@@ -133,8 +133,7 @@ def write_datalist(
         content[part] = [datalist_entry(entry, path.parent) for entry in lists.get(part, [])]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(path, content)
     except OSError as error:
         raise CUASError(f"{path}: cannot be written ({error.strerror}); name another output.") from error
 

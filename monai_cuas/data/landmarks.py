@@ -5,19 +5,19 @@
 
 from __future__ import annotations
 
-import logging
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from monai.utils import ensure_tuple
 
 from ..transforms import AnomalyPreprocessing
-from ..utils import CUASError, user_message
+from ..utils import CUASError
 from ..utils.progress import track
+from .robust import note_failure
 
 __all__ = ["collect_landmarks"]
-
-logger = logging.getLogger(__name__)
 
 
 def collect_landmarks(
@@ -37,17 +37,14 @@ def collect_landmarks(
     Raises:
         CUASError: if no scan can be used.
     """
-    found, failed = [], []
+    found: list[torch.Tensor] = []
+    failed: list[tuple[str, str]] = []
     for entry in track(datalist, "intensity landmarks", show=progress):
         try:
             found.append(preprocessing.landmarks(entry))
         except Exception as error:
-            sentence = user_message(error)
-            if sentence is None:
-                raise
-            failed.append(sentence)
-            logger.warning("left out: %s", sentence)
+            note_failure(failed, os.fspath(ensure_tuple(entry["image"])[0]), error)
     if not found:
-        why = f"; the first: {failed[0]}" if failed else ": the list is empty."
+        why = f"; the first: {failed[0][1]}" if failed else ": the list is empty."
         raise CUASError(f"none of {len(datalist)} scans can be used to learn the intensity landmarks{why}")
     return torch.stack(found)

@@ -25,6 +25,7 @@ from monai.utils import ensure_tuple
 from ..transforms import BRAIN_MASK_FILE, AnomalyPreprocessing
 from ..utils import CUASError, user_message
 from ..utils.progress import track
+from .robust import note_failure
 from .seeded import SeededTransform
 
 __all__ = ["SliceDataset", "image_middle"]
@@ -255,12 +256,10 @@ class SliceDataset(Dataset):
                 for z in chosen:
                     _cached(self._slices, {"key": f"{self._keys[scan]}-{z}", "scan": scan, "slice": z})
             except Exception as error:
-                sentence = user_message(error)
-                if sentence is None:
+                # of MONAI's transforms it has a cause; without one it is the cache's, such as a full disk
+                if user_message(error) is None and isinstance(error, (OSError, RuntimeError)) and not error.__cause__:
                     raise
-                file = os.fspath(ensure_tuple(self.data[scan][self._image_key])[0])
-                self.failed.append((file, sentence))
-                logger.warning("left out: %s", sentence)
+                note_failure(self.failed, os.fspath(ensure_tuple(self.data[scan][self._image_key])[0]), error)
                 continue
             index += [(scan, z) for z in chosen]
         self._slicer.forget()

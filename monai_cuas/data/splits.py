@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from monai_cuas.utils import CUASError, replacing
+from monai_cuas.utils import CUASError, write_json
 
 __all__ = ["LESION_PARTS", "PARTS", "RECIPES", "Recipe", "load_split", "part_sizes", "save_split", "split_subjects"]
 
@@ -102,8 +102,7 @@ def split_subjects(
 def save_split(split: dict[str, list[str]], path: str | os.PathLike, seed: int | None = None) -> None:
     """Write a split as JSON: ``{"seed": 0, "subjects": {"training": [...], ...}}``."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps({"seed": seed, "subjects": split}, indent=2) + "\n", encoding="utf-8")
+    write_json(path, {"seed": seed, "subjects": split})
 
 
 def load_split(path: str | os.PathLike) -> dict[str, list[str]]:

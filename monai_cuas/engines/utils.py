@@ -14,32 +14,6 @@ from monai.engines import PrepareBatch
 __all__ = ["PrepareBatchAnomaly", "PrepareBatchMasked"]
 
 
-class PrepareBatchMasked(PrepareBatch):
-    """
-    Hand the image to the network and the brain mask to the loss.
-
-    The mask takes the place that a label has in supervised training: normal scans have none.
-
-    Args:
-        image_key: key of the image, (N, C, H, W).
-        mask_key: key of the brain mask, (N, 1, H, W).
-    """
-
-    def __init__(self, image_key: str = "image", mask_key: str = "brain_mask") -> None:
-        self.image_key, self.mask_key = image_key, mask_key
-
-    def __call__(
-        self,
-        batchdata: dict[str, torch.Tensor],
-        device: str | torch.device | None = None,
-        non_blocking: bool = False,
-        **kwargs: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        image = batchdata[self.image_key].to(device=device, non_blocking=non_blocking, **kwargs)
-        mask = batchdata[self.mask_key].to(device=device, non_blocking=non_blocking, **kwargs)
-        return image, mask
-
-
 class PrepareBatchAnomaly(PrepareBatch):
     """
     Hand the altered slice to the network; brain mask, label and the slice as it was to the loss, as one tensor.
@@ -59,6 +33,26 @@ class PrepareBatchAnomaly(PrepareBatch):
         non_blocking: bool = False,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        target = torch.cat([batchdata[key].float() for key in self.target_keys], dim=1)
         image = batchdata[self.image_key].to(device=device, non_blocking=non_blocking, **kwargs)
-        return image, target.to(device=device, non_blocking=non_blocking, **kwargs)
+        return image, self._target(batchdata).to(device=device, non_blocking=non_blocking, **kwargs)
+
+    def _target(self, batchdata: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.cat([batchdata[key].float() for key in self.target_keys], dim=1)
+
+
+class PrepareBatchMasked(PrepareBatchAnomaly):
+    """
+    Hand the image to the network and the brain mask, as it is, to the loss.
+
+    The mask takes the place that a label has in supervised training: normal scans have none.
+
+    Args:
+        image_key: key of the image, (N, C, H, W).
+        mask_key: key of the brain mask, (N, 1, H, W).
+    """
+
+    def __init__(self, image_key: str = "image", mask_key: str = "brain_mask") -> None:
+        super().__init__(image_key, (mask_key,))
+
+    def _target(self, batchdata: dict[str, torch.Tensor]) -> torch.Tensor:
+        return batchdata[self.target_keys[0]]

@@ -26,8 +26,8 @@ from typing import Any
 from monai.bundle import ConfigParser
 from monai.inferers import Inferer
 
-from ..bundle import DEFAULT_METHOD, make_workflow, unknown_ids, with_bases
-from ..utils import CUASError, replacing, user_message
+from ..bundle import DEFAULT_METHOD, make_workflow, method_overlay, unknown_ids, with_bases
+from ..utils import CUASError, user_message, write_json
 from ..utils.resources import Usage
 from .evaluate import evaluate
 
@@ -88,11 +88,6 @@ def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
 def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
 
@@ -135,7 +130,7 @@ class Comparison:
         overlays: dict[str, str] = {}
         bundled = [DEFAULT_METHOD, *sorted(path.stem for path in (self.configs / "methods").glob("*.json"))]
         for name in (n for method in methods for n in (bundled if method == "all" else [method])):
-            file = self._overlay(name)
+            file = method_overlay(name, self.configs)
             if overlays.setdefault(Path(name).stem, file) != file:
                 raise CUASError(f"Two of the methods are named '{Path(name).stem}'; rename one of the files.")
         common, own = self._split(overrides or {}, overlays)
@@ -150,19 +145,6 @@ class Comparison:
             self._check(run, [key for key in run.overrides if key not in some or key in own.get(run.method, {})])
         self.dataset_dir = dataset_dir or self._default_dataset(common)
         self.failed: dict[str, str] = {}
-
-    def _overlay(self, name: str) -> str:
-        found = sorted((self.configs / "methods").rglob("*.json"))
-        known = {path.stem: str(path) for path in found if path.parent.name != "base"}
-        if name == DEFAULT_METHOD:
-            return ""
-        file = name if os.path.isfile(name) else known.get(name)
-        if file is None:
-            raise CUASError(
-                f"There is no method '{name}'; the bundle has {', '.join([DEFAULT_METHOD, *known])}, or give the path "
-                "of an overlay."
-            )
-        return os.path.abspath(file)
 
     @staticmethod
     def _split(overrides: Mapping[str, Any], known: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, dict]]:
@@ -262,7 +244,7 @@ class Comparison:
         run.folder.mkdir(parents=True, exist_ok=True)
         record = _read(run.folder / _RECORD) if resume else {}
         record = {"train": self._train_settings(run), "train_seconds": record.get("train_seconds", 0.0)}
-        _write(run.folder / _RECORD, record)
+        write_json(run.folder / _RECORD, record)
         ids = {**self._train_ids(run), "resume": resume}
         with Usage() as usage:
             meta_file = str(self.configs / "metadata.json")
@@ -272,7 +254,7 @@ class Comparison:
             workflow.finalize()
         untrained = not workflow.parser.get_parsed_content("training_steps")
         network = workflow.parser.get_parsed_content("network_def")
-        _write(
+        write_json(
             run.folder / _RECORD,
             {
                 **record,
@@ -327,7 +309,7 @@ class Comparison:
                 with_baselines=False,
                 **how,
             )
-        _write(
+        write_json(
             run.folder / _RECORD,
             {
                 **_read(run.folder / _RECORD),

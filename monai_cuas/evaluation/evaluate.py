@@ -11,7 +11,6 @@ kind of calibration; they differ in the map alone.
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import math
 import os
@@ -26,13 +25,14 @@ from scipy.ndimage import binary_erosion
 from ..calibration.fit import calibrate
 from ..calibration.scores import p_value, raw_values, require_rate
 from ..calibration.scoring import score_scans
-from ..calibration.truth import ScanTruth, axial_axis, read_truth
+from ..calibration.truth import ScanTruth, read_truth
 from ..inferers import CalibratedInferer, HistogramEqualizationInferer, StandardizedIntensityInferer, unwrap
+from ..io.orientation import axial_axis, to_ras
 from ..metrics import VoxelRankingMetric, detection_auroc, slice_scores, spread, top_fraction_mean
 from ..networks.layers import ScoreCalibration, ScoreScale
-from ..utils import CUASError, replacing
+from ..utils import CUASError, replacing, write_json
 from ..visualize.comparison import RECALL_GRID, draw_precision_recall, save_panel_rows, thin_curve
-from ..visualize.overlay import display_slice, draw_panel, to_ras
+from ..visualize.overlay import display_slice, draw_panel
 from ..visualize.scan import read_display_scan
 
 __all__ = ["baselines", "evaluate", "require_complete", "size_bin"]
@@ -358,19 +358,9 @@ def require_complete(report: Mapping[str, Any]) -> None:
         raise CUASError(f"{len(report['failed'])} test scans were left out of the evaluation: {reasons}")
 
 
-def _plain(value: Any) -> Any:
-    """JSON has no NaN."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _write(folder: Path, report: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / "evaluation.json") as temporary:
-        temporary.write_text(json.dumps(_plain(report), indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "evaluation.json", report)
     with replacing(folder / "evaluation.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["method", "group", "metric", "value"])

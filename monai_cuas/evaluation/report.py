@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..utils import replacing
+from ..utils import replacing, write_json
 from ..visualize.comparison import draw_precision_recall, load_panel_rows, merge_panel_rows
 from ..visualize.overlay import draw_panel
 
@@ -158,15 +158,6 @@ def table(report: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _plain(value: Any) -> Any:
-    """JSON has no NaN."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _rows(report: Mapping[str, Any]) -> list[list[Any]]:
     rows = []
     for name, method in report["methods"].items():
@@ -204,8 +195,7 @@ def write_report(comparison: Comparison) -> dict[str, Any]:
     """
     report, folder = gather(comparison), comparison.folder
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / "comparison.json") as temporary:
-        temporary.write_text(json.dumps(_plain(report), indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "comparison.json", report)
     with replacing(folder / "comparison.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["method", "seed", "group", "metric", "value"])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from .anomalib.inferer import AnomalibInferer
+from .brain import brain_of
 from .eroded import ErodedSliceInferer
 from .inferer import (
     CalibratedInferer,
@@ -28,5 +29,6 @@ __all__ = [
     "StandardizedIntensityInferer",
     "TrainingOutputInferer",
     "VolumeScaledInferer",
+    "brain_of",
     "unwrap",
 ]

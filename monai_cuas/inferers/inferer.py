@@ -17,6 +17,7 @@ from skimage.exposure import equalize_hist
 
 from ..networks.layers import GuaranteedCalibration, ScoreCalibration, ScoreScale
 from ..utils import RecordsArguments
+from .brain import brain_of
 from .smoothing import BrainSmoothing, spacing_of
 
 __all__ = [
@@ -156,7 +157,7 @@ class VolumeScaledInferer(RecordsArguments, SliceInferer):
             Map of shape (B, 1, X, Y, Z), in [0, 1] in the brain; 0 outside and where a volume's map is constant.
         """
         maps = _plain(super().__call__(inputs, network, *args, **kwargs))
-        brain = _plain(inputs).amax(dim=1, keepdim=True) > 0
+        brain = brain_of(inputs)
         return torch.stack([self._scaled(volume, mask) for volume, mask in zip(maps, brain)])
 
     @staticmethod
@@ -196,7 +197,7 @@ class StandardizedIntensityInferer(RecordsArguments, Inferer):
             Mean over the channels of the standardised intensity, (B, 1, X, Y, Z), in [0, 1]; background 0.
         """
         image = unwrap(network).standardize(_plain(inputs)).mean(dim=1, keepdim=True)
-        brain = _plain(inputs).amax(dim=1, keepdim=True) > 0
+        brain = brain_of(inputs)
         if self.median:
             filtered = median_filter(image.cpu().numpy(), (1, 1, self.median, self.median, 1))
             image = torch.where(brain, torch.as_tensor(filtered).to(image), 0.0)
@@ -234,11 +235,10 @@ class HistogramEqualizationInferer(StandardizedIntensityInferer):
             Equalised intensity, (B, 1, X, Y, Z), in [0, 1]; background 0.
         """
         image = super().__call__(inputs, network)
-        return torch.stack([self._equalize(volume) for volume in image])
+        return torch.stack([self._equalize(volume, brain) for volume, brain in zip(image, brain_of(inputs))])
 
-    def _equalize(self, volume: torch.Tensor) -> torch.Tensor:
-        array = volume.cpu().numpy()
-        mask = array > 0
+    def _equalize(self, volume: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
+        array, mask = volume.cpu().numpy(), brain.cpu().numpy()
         if not mask.any():
             return torch.zeros_like(volume)
         equalized = np.where(mask, equalize_hist(array, nbins=self.bins, mask=mask), 0.0)

@@ -16,6 +16,7 @@ from monai.utils import convert_to_tensor
 from torch.nn import functional as F
 
 from ..utils import RecordsArguments, note
+from .brain import brain_of
 from .inferer import StandardizedIntensityInferer, unwrap
 from .smoothing import BrainSmoothing, spacing_of
 
@@ -84,8 +85,7 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
         Returns:
             Map of shape (B, 1, X, Y, Z), in [0, 1], 0 outside the brain.
         """
-        plain: Any = convert_to_tensor(inputs, track_meta=False)
-        brain = plain.amax(dim=1, keepdim=True) > 0
+        brain = brain_of(inputs)
         log_p = self.log_probability(inputs, network, *args, **kwargs)
         score = self.map_weight * self._trusted(log_p, brain, unwrap(network))
         if self.intensity_weight:
@@ -101,8 +101,7 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
         maps = self._logit(plain, network, *args, **kwargs)
         if self.flip:
             maps = 0.5 * (maps + self._logit(plain.flip(2), network, *args, **kwargs).flip(2))
-        brain = plain.amax(dim=1, keepdim=True) > 0
-        return F.logsigmoid(self.smooth(maps, brain, spacing_of(inputs)))
+        return F.logsigmoid(self.smooth(maps, brain_of(inputs), spacing_of(inputs)))
 
     def _logit(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         return convert_to_tensor(super().__call__(inputs, network, *args, **kwargs), track_meta=False).float()

@@ -14,7 +14,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from ..pipeline import Finding, Model
-from ..utils import CUASError, replacing
+from ..utils import CUASError, write_json
 from .requests import InferOptions
 
 __all__ = ["Finding", "ServedModel"]
@@ -59,8 +59,7 @@ class ServedModel:
         """Use other weights, below the bundle's folder, from the next request on; the old file stays."""
         relative = Path(weights).resolve().relative_to(self.bundle.resolve())
         before = str(self.weights().resolve().relative_to(self.bundle.resolve()))
-        with replacing(self.pointer) as temporary:
-            temporary.write_text(json.dumps({"weights": str(relative), "before": before}) + "\n", encoding="utf-8")
+        write_json(self.pointer, {"weights": str(relative), "before": before})
 
     def model(self) -> Model:
         """The model in use, read again when its file has changed."""

@@ -22,7 +22,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 from ..bundle import run_config
 from ..networks.utils import load_weights
 from ..pipeline import Model
-from ..utils import CUASError, replacing
+from ..utils import CUASError, write_json
 from .datastore import is_normal
 from .lifeline import server_lives
 from .model import ServedModel
@@ -148,7 +148,7 @@ class TrainOnNormals(TrainTask):
         folder = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=versions))
         lists = {part: [p for s, paths in normals.items() if parts[s] == part for p in paths] for part in PARTS}
         content = {part: [{"image": path} for path in paths] for part, paths in lists.items()}
-        (folder / "dataset.json").write_text(json.dumps({**content, "test_lesion": []}), encoding="utf-8")
+        write_json(folder / "dataset.json", {**content, "test_lesion": []})
         self._train(epochs, bool(request.get("pretrained", True)), folder)
         return self._judge(folder, lists["test_normal"])
 
@@ -170,8 +170,7 @@ class TrainOnNormals(TrainTask):
         file = self.model.bundle / "split.json"
         known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         parts = split_subjects(subjects, known)
-        with replacing(file) as temporary:
-            temporary.write_text(json.dumps({**known, **parts}, indent=1) + "\n", encoding="utf-8")
+        write_json(file, {**known, **parts})
         return parts
 
     def _ids(self, folder: Path) -> dict[str, Any]:
@@ -212,8 +211,7 @@ class TrainOnNormals(TrainTask):
         better = not_worse(new, served, rate)
         before = str(self.model.weights().relative_to(self.model.bundle))
         report = {"rate": rate, "new": new, "served": served, "served_before": before, "new_is_served": better}
-        with replacing(folder / "report.json") as temporary:
-            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_json(folder / "report.json", report)
         if better:
             if not server_lives():
                 raise CUASError("The server ended while its training ran; the weights that it served stay.")

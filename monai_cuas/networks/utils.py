@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +17,15 @@ from torch import nn
 
 from ..utils import ScanError, replacing
 
-__all__ = ["copy_state", "has_fast_bfloat16", "load_weights", "require_state", "save_weights"]
+__all__ = [
+    "copy_state",
+    "cpu_state",
+    "has_fast_bfloat16",
+    "load_weights",
+    "read_tensors",
+    "require_state",
+    "save_weights",
+]
 
 
 def has_fast_bfloat16() -> bool:
@@ -23,11 +34,35 @@ def has_fast_bfloat16() -> bool:
     return any(tell().get(name, False) for name in ("amx_bf16", "avx512_bf16"))
 
 
+def cpu_state(network: nn.Module) -> dict[str, torch.Tensor]:
+    """State dict on the CPU; of the network within, if it is wrapped for distributed training."""
+    return {key: value.detach().cpu() for key, value in getattr(network, "module", network).state_dict().items()}
+
+
 def save_weights(network: nn.Module, path: str | os.PathLike) -> None:
     """Write the state dict of ``network`` (unwrapped, on the CPU) to ``path`` in one step."""
-    state = getattr(network, "module", network).state_dict()
     with replacing(path) as temporary:
-        torch.save({key: value.detach().cpu() for key, value in state.items()}, temporary)
+        torch.save(cpu_state(network), temporary)
+
+
+def read_tensors(path: str | os.PathLike) -> tuple[Any, str]:
+    """
+    Read what ``torch.save`` wrote; nothing of it is executed (``weights_only=True``).
+
+    Returns:
+        The content, on the CPU, and the SHA-256 of just these bytes, 64 hexadecimal digits.
+
+    Raises:
+        ScanError: if the file is missing or broken, or holds more than tensors and plain data.
+    """
+    if not os.path.isfile(path):
+        raise ScanError(path, "there is no such weights file", "train first or give --ckpt_path")
+    try:
+        content = Path(path).read_bytes()
+        document = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ScanError(path, "this is no readable weights file", "copy it again or train anew") from error
+    return document, hashlib.sha256(content).hexdigest()
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike) -> nn.Module:
@@ -40,12 +75,7 @@ def load_weights(network: nn.Module, path: str | os.PathLike) -> nn.Module:
     Raises:
         ScanError: if the file is missing, broken, or does not fit the network; one sentence says which.
     """
-    if not os.path.isfile(path):
-        raise ScanError(path, "there is no such weights file", "train first or give --ckpt_path")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ScanError(path, "this is no readable weights file", "copy it again or train anew") from error
+    state, _ = read_tensors(path)
     return copy_state(network, state.get("model", state) if isinstance(state, dict) else state, path)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..io.nifti import save_nifti
-from ..utils import CUASError, replacing
+from ..utils import CUASError, replacing, write_json
 from ..utils.progress import track
 from .acquisition import acquire, thick_slices
 from .anatomy import CONTRASTS, simulate_brain
@@ -307,8 +307,8 @@ def _generate(folder: Path, parameters: dict[str, Any], progress: bool) -> None:
         entry = _write_subject(folder, name, SUFFIX[parameters["contrast"]], subject)
         (normals if kind is None else diseased).append(entry)
     bids = {"Name": "monai_cuas phantom cohort", "BIDSVersion": "1.9.0", "DatasetType": "raw"}
-    _write_text(folder / "dataset_description.json", json.dumps(bids, indent=2) + "\n")
+    write_json(folder / "dataset_description.json", bids)
     rows = ["participant_id\tgroup", *(f"{e['subject']}\t{e.get('kind', 'normal')}" for e in normals + diseased)]
     _write_text(folder / "participants.tsv", "\n".join(rows) + "\n")
     document = _document(parameters, normals, diseased)
-    _write_text(folder / "dataset.json", json.dumps(document, indent=1) + "\n")
+    write_json(folder / "dataset.json", document, indent=1)

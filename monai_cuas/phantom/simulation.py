@@ -18,7 +18,7 @@ from monai.transforms import Compose
 from ..data.datalist import LISTS, load_datalist
 from ..io.nifti import save_nifti
 from ..transforms import LoadScand
-from ..utils import CUASError, replacing, require_writable
+from ..utils import CUASError, require_writable, write_json
 from ..utils.progress import track
 from . import LESION_KINDS
 from .lesions import LOOK
@@ -93,8 +93,7 @@ def simulate_lesion_dataset(
         **{f"num{name.title().replace('_', '')}": len(entries) for name, entries in lists.items()},
         **lists,
     }
-    with replacing(folder / "dataset.json") as temporary:
-        temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "dataset.json", document)
     return str(folder / "dataset.json")
 
 

@@ -18,6 +18,7 @@ from .files import (
     scan_stem,
     walk_files,
 )
+from .json_files import write_json
 from .notes import add_notes, collected_notes, note, notes_of
 
 __all__ = [
@@ -42,4 +43,5 @@ __all__ = [
     "scan_stem",
     "user_message",
     "walk_files",
+    "write_json",
 ]

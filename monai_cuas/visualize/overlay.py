@@ -11,37 +11,19 @@ from __future__ import annotations
 
 import os
 
-import nibabel as nib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from ..io.orientation import to_ras
 from ..utils import replacing
 
-__all__ = ["choose_slices", "display_slice", "draw_overlay", "draw_panel", "grey_window", "save_figure", "to_ras"]
+__all__ = ["choose_slices", "display_slice", "draw_overlay", "draw_panel", "grey_window", "save_figure"]
 
 # maps side by side in a panel
 _PANEL_COLUMNS = 8
 _SCORE_TICKS = (1.0, 2.0, 3.0, 4.0)  # healthy rates 10%, 1%, 0.1%, 0.01%
-
-
-def to_ras(volume: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, tuple[float, float, float]]:
-    """
-    Bring a volume to the closest RAS order of axes, without interpolation.
-
-    Args:
-        volume: (X, Y, Z).
-        affine: 4 x 4, voxel to RAS millimetres.
-
-    Returns:
-        The reordered volume and its voxel spacing in mm.
-    """
-    orientation = nib.io_orientation(affine)
-    spacing = np.empty(3)
-    spacing[orientation[:, 0].astype(int)] = nib.affines.voxel_sizes(affine)
-    ordered = nib.apply_orientation(np.asarray(volume), orientation)
-    return ordered, (float(spacing[0]), float(spacing[1]), float(spacing[2]))
 
 
 def display_slice(volume: np.ndarray, index: int) -> np.ndarray:

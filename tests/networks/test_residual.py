@@ -16,7 +16,6 @@ from monai_cuas.networks.nets import (
     RestorationVAE,
 )
 from monai_cuas.networks.nets.bayesian import SampledDropout
-from monai_cuas.networks.nets.context import mask_squares
 from monai_cuas.networks.nets.restoration import total_variation
 
 SMALL = {"image_size": 24, "channels": (4, 8), "layers": (1, 1), "latent_size": 3}
@@ -110,23 +109,33 @@ def test_bayesian_map_is_the_mean_over_samples():
     torch.testing.assert_close(plain(x), ResidualVAE.anomaly_map(plain, plain.standardize(x)))
 
 
-def test_squares_are_zero_lie_on_the_brain_and_leave_the_input_alone():
+def test_context_reconstructs_the_whole_slice_from_the_masked_one():
+    net, whole = _net(ContextVAE), torch.rand(2, 1, 24, 24).clamp(min=0.1)
+    masked = whole.clone()
+    masked[:, :, 4:9, 4:9] = 0
     torch.manual_seed(0)
-    image = torch.zeros(3, 1, 32, 32)
-    image[:2, :, 8:24, 8:24] = 0.5
-    masked = mask_squares(image, side=4, most=1)
-    removed = (image - masked).flatten(1).gt(0).sum(dim=1)
-    assert (removed[:2] >= 4).all()
-    assert (removed[:2] <= 16).all()
-    assert removed[2] == 0
-    assert image[:2, :, 8:24, 8:24].eq(0.5).all()
+    preds = net(torch.cat([whole, masked], dim=1))
+    torch.manual_seed(0)
+    alone = net(masked)
+    torch.testing.assert_close(preds["image"], whole)
+    torch.testing.assert_close(preds["reconstruction"], alone["reconstruction"])
+    assert not torch.equal(alone["image"], whole)
 
 
-def test_context_input_is_masked_in_training_alone():
-    net, x = _net(ContextVAE), torch.rand(2, 1, 24, 24).clamp(min=0.1)
-    assert net.masked(x).eq(0).any()
-    torch.testing.assert_close(net(x)["image"], x)
-    assert torch.equal(net.eval().masked(x), x)
+def test_context_encoding_samples_the_whole_slice_and_not_the_masked_one():
+    net, whole = _net(ContextEncodingVAE), torch.rand(2, 1, 24, 24).clamp(min=0.1)
+    masked = whole * (torch.arange(24) > 9)
+    torch.manual_seed(0)
+    preds = net(torch.cat([whole, masked], dim=1))
+    torch.manual_seed(0)
+    torch.testing.assert_close(preds["reconstruction"], net(whole)["reconstruction"])
+    mu, _ = net.encode(net.features(net.standardize(masked)))
+    torch.testing.assert_close(preds["context_reconstruction"], net.decode(mu, (24, 24)))
+
+
+def test_context_refuses_another_number_of_channels():
+    with pytest.raises(ValueError, match="1 channels, .*2 with masked ones, got 3"):
+        _net(ContextVAE)(torch.rand(1, 3, 24, 24))
 
 
 def test_context_loss_adds_the_second_branch():
@@ -161,8 +170,6 @@ def test_restoration_lowers_its_objective_and_starts_at_the_slice():
     [
         (BayesianVAE, {"dropout": 1.0}),
         (BayesianVAE, {"samples": 0}),
-        (ContextVAE, {"square": 0.0}),
-        (ContextVAE, {"squares": 0}),
         (RestorationVAE, {"steps": 0}),
         (RestorationVAE, {"tv_weight": -1.0}),
     ],

@@ -17,6 +17,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from monai_cuas.io.orientation import axial_axis
 from monai_cuas.utils import CUASError
 
 from .base import NIFTI_SUFFIXES, ReadReport, ScanEntry, find_scan, folder_of, natural_key, stem_of
@@ -99,7 +100,7 @@ def _kind(rows: Sequence[_Row]) -> str:
 def _axial(path: Path) -> tuple[int, int]:
     """Axial axis of a file and its number of slices."""
     image: Any = nib.load(path)
-    axis = int(np.argmax(nib.io_orientation(image.affine)[:, 0] == 2))
+    axis = axial_axis(image.affine)
     return axis, int(image.shape[axis])
 
 

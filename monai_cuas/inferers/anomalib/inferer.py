@@ -24,7 +24,8 @@ from monai.inferers import Inferer
 from torch import nn
 
 from ...networks.nets.feature_distance import stage_features
-from ...utils import CUASError, RecordsArguments, replacing, require_writable
+from ...utils import CUASError, RecordsArguments, replacing, require_writable, write_json
+from ..brain import brain_of
 from ..inferer import _plain, unwrap
 
 __all__ = ["AnomalibInferer"]
@@ -153,8 +154,7 @@ class AnomalibInferer(RecordsArguments, Inferer):
             with replacing(self.folder / "encoder.pt") as temporary:
                 torch.jit.trace(_Encoder(network), example).cpu().save(str(temporary))
         task = {**self.options, "backbone": "own" if own else self.backbone, "shape": list(slices.shape[1:])}
-        with replacing(self.folder / "task.json") as temporary:
-            temporary.write_text(json.dumps(task, indent=2) + "\n", encoding="utf-8")
+        write_json(self.folder / "task.json", task)
         self._exchange("fit", slices=slices.numpy(), masks=torch.cat(masks).numpy())
         with replacing(fitted) as temporary:
             shutil.move(self.exchange / "anomalib.pt", temporary)
@@ -176,8 +176,8 @@ class AnomalibInferer(RecordsArguments, Inferer):
         volumes = _plain(inputs)
         image = unwrap(network).standardize(volumes)
         maps = torch.zeros_like(volumes[:, :1])
-        for volume, standardised, out in zip(volumes, image, maps):
-            shown = torch.nonzero(volume.amax(dim=(0, 1, 2)) > 0).flatten()
+        for brain, standardised, out in zip(brain_of(volumes), image, maps):
+            shown = torch.nonzero(brain.amax(dim=(0, 1, 2))).flatten()
             if len(shown):
                 slices = standardised[..., shown].permute(3, 0, 1, 2).cpu().numpy()
                 out[..., shown] = torch.from_numpy(self._maps(slices)).to(out).permute(1, 2, 3, 0)

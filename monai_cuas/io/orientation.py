@@ -1,9 +1,11 @@
 # Copyright (c) monai_cuas contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Arrays turned to RAS for the work and back."""
+"""The axes of a scan: arrays turned to RAS for the work and back, without interpolation."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -11,12 +13,17 @@ from monai.config.type_definitions import NdarrayOrTensor
 from monai.data import MetaTensor
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 
-__all__ = ["affine_of", "from_ras", "to_ras"]
+__all__ = ["affine_of", "axial_axis", "from_ras", "to_ras"]
 
 
 def affine_of(img: NdarrayOrTensor) -> np.ndarray:
     """Voxel to world matrix (4, 4) of an image (C, X, Y, Z); the identity if it has none."""
     return np.asarray(img.affine, dtype=float) if isinstance(img, MetaTensor) else np.eye(4)
+
+
+def axial_axis(affine: Any) -> int:
+    """Voxel axis that mostly runs from feet to head, for a 4 x 4 voxel to RAS matrix."""
+    return int(np.argmax(io_orientation(np.asarray(affine))[:, 0] == 2))
 
 
 def to_ras(volume: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
