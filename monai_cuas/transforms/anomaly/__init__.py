@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 from .array import DEFAULT_CONTENTS, DEFAULT_SHAPES, RandHealthyVariation, RandSyntheticAnomaly
-from .dictionary import (
-    RandHealthyVariationd,
-    RandSyntheticAnomalyd,
-)
+from .contrast import DEFAULT_ORDERS, RandTissueContrast
+from .dictionary import RandHealthyVariationd, RandSyntheticAnomalyd, RandTissueContrastd
 
 __all__ = [
     "DEFAULT_CONTENTS",
+    "DEFAULT_ORDERS",
     "DEFAULT_SHAPES",
     "RandHealthyVariation",
     "RandHealthyVariationd",
     "RandSyntheticAnomaly",
     "RandSyntheticAnomalyd",
+    "RandTissueContrast",
+    "RandTissueContrastd",
 ]

@@ -9,15 +9,14 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from monai.config.type_definitions import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
 
 from .array import RandHealthyVariation, RandSyntheticAnomaly
+from .contrast import RandTissueContrast
 
-__all__ = [
-    "RandHealthyVariationd",
-    "RandSyntheticAnomalyd",
-]
+__all__ = ["RandHealthyVariationd", "RandSyntheticAnomalyd", "RandTissueContrastd"]
 
 
 class RandHealthyVariationd(MapTransform, RandomizableTransform):
@@ -95,4 +94,35 @@ class RandSyntheticAnomalyd(MapTransform, RandomizableTransform):
             if self.clean_key is not None:
                 d[self.clean_key] = d[key]
             d[key], d[self.label_key] = self.alter(d[key], d[self.mask_key], d.get(self.donor_key))
+        return d
+
+
+class RandTissueContrastd(MapTransform, RandomizableTransform):
+    """
+    Dictionary version of :class:`RandTissueContrast`; all keys are given the same contrast.
+
+    Args:
+        keys: slices (C, H, W), standardised intensity, background 0, such as a slice and its donor.
+        quantiles: see :class:`RandTissueContrast`.
+        allow_missing_keys: skip keys that are absent.
+        **kwargs: see :class:`RandTissueContrast`.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, quantiles: torch.Tensor, allow_missing_keys: bool = False, **kwargs: Any
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        RandomizableTransform.__init__(self, 1.0)
+        self.contrast = RandTissueContrast(quantiles, **kwargs)
+
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None):
+        super().set_random_state(seed, state)
+        self.contrast.set_random_state(seed, state)
+        return self
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        self.contrast.randomize(None)
+        for key in self.key_iterator(d):
+            d[key] = self.contrast(d[key], randomize=False)
         return d

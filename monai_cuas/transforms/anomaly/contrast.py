@@ -1,0 +1,159 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The contrast of tissues changed at random, so that a network knows anatomy and not one sequence (array version)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config.type_definitions import NdarrayOrTensor
+from monai.transforms import RandomizableTransform
+from monai.utils import TransformBackends, convert_data_type, convert_to_dst_type
+from scipy.cluster.vq import kmeans2
+
+from ...networks.layers import LandmarkStandardization
+from .shapes import random_field
+
+__all__ = ["DEFAULT_ORDERS", "RandTissueContrast"]
+
+DEFAULT_ORDERS = {"flair": 1.0, "t2": 0.5, "t1": 0.5, "any": 1.0}
+# dark to bright, of CSF (0), grey (1) and white matter (2)
+_ORDERS = {"flair": (0, 2, 1), "t2": (2, 1, 0), "t1": (0, 1, 2)}
+_LEAST_GAP = 0.12
+_DARKEST = 0.005
+# of the range from the lowest to the highest landmark
+_LEAST_STEP = 0.03
+# brain voxels by which the whole scan's distribution is known, at equal steps of their rank
+_RANKS = np.linspace(0.0025, 0.9975, 200)
+
+
+def _continued(x: np.ndarray, knots: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Piecewise linear interpolation, continued with the outermost slopes."""
+    out = np.interp(x, knots, values)
+    for beyond, at, step in ((x < knots[0], 0, slice(0, 2)), (x > knots[-1], -1, slice(-2, None))):
+        slope = np.diff(values[step])[0] / max(float(np.diff(knots[step])[0]), 1e-6)
+        out[beyond] = values[at] + slope * (x[beyond] - knots[at])
+    return out
+
+
+class RandTissueContrast(RandomizableTransform):
+    """
+    Give the tissues of a healthy slice other intensities, in another order, as another sequence would.
+
+    The values of CSF, grey and white matter on the standardised scale are found once, by 3-means on the training's
+    intensities, whose distribution the landmarks tell. Each draw takes new values for the three and a random curve
+    through them, and standardises the result as that of a whole scan: only the order of the tissues and their distances
+    change, and slow shading is added. Anatomy, texture and whatever else a real scan has stay. The idea is that of
+    Billot et al. (SynthSeg, Medical Image Analysis 86, 102789, 2023), here on real scans in place of label maps.
+
+    Args:
+        quantiles: raw intensity of the training normals at each level, (n_scans, C, K), as
+            :class:`LandmarkStandardize` takes them. They must be T1: CSF dark, white matter bright.
+        orders: weight of each kind of contrast: "flair" (CSF dark, grey above white matter), "t2" (CSF bright, white
+            matter dark), "t1", "any" order; None: :data:`DEFAULT_ORDERS`.
+        shading: largest amount of slow shading.
+        prob: probability of a change.
+
+    Raises:
+        ValueError: if an order is not known or the weights make no sense.
+    """
+
+    backend = [TransformBackends.NUMPY]
+
+    def __init__(
+        self,
+        quantiles: torch.Tensor,
+        orders: Mapping[str, float] | None = None,
+        shading: float = 0.06,
+        prob: float = 0.85,
+    ) -> None:
+        super().__init__(prob)
+        orders = dict(DEFAULT_ORDERS if orders is None else orders)
+        unknown = orders.keys() - {*_ORDERS, "any"}
+        if unknown or any(w < 0 for w in orders.values()) or not sum(orders.values()) > 0:
+            raise ValueError(f"orders must be weights of {', '.join([*_ORDERS, 'any'])}, not negative, got {orders}.")
+        if shading < 0:
+            raise ValueError(f"shading must not be negative, got {shading}.")
+        self.orders, self.shading = orders, shading
+        layer = LandmarkStandardization(quantiles.shape[1])
+        layer.fit(quantiles)
+        self.levels, self.landmarks = layer.levels.double().numpy(), layer.landmarks.double().numpy()
+        self.samples = [_continued(_RANKS, self.levels, profile) for profile in self.landmarks]
+        self.tissues = [self._tissues(samples) for samples in self.samples]
+        self._curves: list[tuple[np.ndarray, np.ndarray]] = []
+
+    @staticmethod
+    def _tissues(samples: np.ndarray) -> np.ndarray:
+        """CSF, grey and white matter by 3-means, ascending."""
+        start = np.quantile(samples, (0.05, 0.4, 0.85))
+        return np.sort(kmeans2(samples[:, None], start[:, None], minit="matrix")[0][:, 0])
+
+    def randomize(self, data: Any = None) -> None:
+        """Draw whether to change the contrast, and to what."""
+        super().randomize(None)
+        if self._do_transform:
+            self._curves = [self._curve(tissues) for tissues in self.tissues]
+
+    def _curve(self, tissues: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Knots of a random curve over [0, 1] through new values of the tissues."""
+        names, weights = list(self.orders), np.array(list(self.orders.values()), dtype=float)
+        name = names[int(self.R.choice(len(names), p=weights / weights.sum()))]
+        order = self.R.permutation(3) if name == "any" else np.array(_ORDERS[name])
+        gaps = _LEAST_GAP + (1 - 4 * _LEAST_GAP) * self.R.dirichlet(np.ones(4))
+        values = np.empty(3)
+        values[order] = np.cumsum(gaps)[:3]
+        between = 0.5 * (values[:-1] + values[1:]) + 0.25 * np.diff(values) * self.R.uniform(-1, 1, 2)
+        ends = values[[0, -1]] + self.R.uniform(-0.3, 0.3, 2)
+        knots = np.array(
+            [
+                0.0,
+                tissues[0],
+                tissues[:2].mean(),
+                tissues[1],
+                tissues[1:].mean(),
+                tissues[2],
+                max(1.0, tissues[2] + 0.1),
+            ]
+        )
+        return knots, np.array([ends[0], values[0], between[0], values[1], between[1], values[2], ends[1]])
+
+    def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> NdarrayOrTensor:  # type: ignore[override]
+        """
+        Args:
+            img: (C, H, W) standardised intensity, in [0, 1], background 0.
+            randomize: draw anew; False: the contrast of the last draw, as for another slice that is to match.
+
+        Returns:
+            (C, H, W) of the input's type; 0 where it was 0.
+        """
+        if randomize:
+            self.randomize(None)
+        if not self._do_transform:
+            return img
+        image = convert_data_type(img, np.ndarray, dtype=np.float32)[0]
+        out = np.stack([self._changed(x, c) for c, x in enumerate(image)])
+        return convert_to_dst_type(out.astype(np.float32), img)[0]
+
+    def _changed(self, x: np.ndarray, channel: int) -> np.ndarray:
+        knots, values = self._curves[channel]
+        new, whole = np.interp(x, knots, values), np.interp(self.samples[channel], knots, values)
+        if self.shading:
+            field = self.R.uniform(0, self.shading) * random_field(x.shape, 0.26 * x.shape[-1], self.R)
+            new = new + field
+            # the whole scan is shaded as well, so its quantiles lie further apart
+            whole = np.add.outer(whole, np.quantile(field, _RANKS[::20])).ravel()
+        quantiles = self._landmarks_of(whole)
+        coordinates = _continued(new, quantiles, self.levels)
+        standardised = _continued(coordinates, self.levels, self.landmarks[channel])
+        return np.where(x > 0, np.clip(standardised, _DARKEST, 1.0), 0.0)
+
+    def _landmarks_of(self, values: np.ndarray) -> np.ndarray:
+        """Quantiles at the levels, none so close to the next that differences within a tissue would be blown up."""
+        quantiles = np.quantile(values, self.levels)
+        step = _LEAST_STEP * (quantiles[-1] - quantiles[0])
+        ramp = step * np.arange(len(quantiles))
+        return np.maximum.accumulate(quantiles - ramp) + ramp
