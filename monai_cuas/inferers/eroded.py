@@ -14,6 +14,7 @@ from monai.utils import convert_to_tensor
 
 from ..losses import eroded
 from ..utils import RecordsArguments
+from .brain import brain_of
 
 __all__ = ["ErodedSliceInferer"]
 
@@ -50,7 +51,7 @@ class ErodedSliceInferer(RecordsArguments, SliceInferer):
             Map of shape (B, 1, X, Y, Z); 0 outside the eroded brain.
         """
         maps = _plain(super().__call__(inputs, network, *args, **kwargs))
-        brain = _plain(inputs).amax(dim=1, keepdim=True) > 0
+        brain = brain_of(inputs)
         axis = 2 + int(self.spatial_dim)
         slices, inside = maps.movedim(axis, 1).flatten(0, 1), brain.movedim(axis, 1).flatten(0, 1)
         inside = eroded(inside.float(), self.erosion)
