@@ -23,6 +23,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.utils.sessions import Sessions
 
 from .. import __version__
+from ..utils import user_message
 from .datastore import CheckedDatastore
 from .infer import LABELS, AnomalyInferTask
 from .lifeline import end_with_the_server, is_server
@@ -176,6 +177,9 @@ class CUASApp(MONAILabelApp):
                     result[image] = {"label": done["label"], "params": done["params"]}
                 except HTTPException as error:
                     result[image] = {"error": error.detail}
+                except Exception as error:
+                    logger.error("%s in a batch.", type(error).__name__)
+                    result[image] = {"error": user_message(error) or f"It failed ({type(error).__name__})."}
         return result
 
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:

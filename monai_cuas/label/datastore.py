@@ -23,6 +23,7 @@ from monailabel.interfaces.datastore import DefaultLabelTag
 from ..transforms.io import LoadScand
 from ..utils import replacing
 from .files import read_label
+from .members import LEADS_OUT, divide, shown, why_left_out
 from .requests import SUFFIXES, check_id, check_size, check_tag, refuse, shape_of, suffix_of
 
 __all__ = ["INFO_KEY", "CheckedDatastore", "check_label", "is_normal"]
@@ -70,7 +71,70 @@ class CheckedDatastore(LocalDatastore):
     """
 
     def __init__(self, path: str, auto_reload: bool = True) -> None:
+        self._left_out: dict[str, dict[str, str]] = {}
         super().__init__(path, extensions=tuple(f"*{suffix}" for suffix in SUFFIXES), auto_reload=auto_reload)
+
+    def left_out(self) -> dict[str, str]:
+        """Files of the studies' folder that are not used, below its top, and why; see :mod:`.members`."""
+        top = os.path.realpath(self._datastore.image_path())
+        places = {folder: os.path.relpath(os.path.realpath(folder), top) for folder in self._left_out}
+        return {
+            shown(os.path.normpath(os.path.join(places[folder], name))): reason
+            for folder, names in sorted(self._left_out.items())
+            for name, reason in names.items()
+        }
+
+    def _list_files(self, path: str, patterns: Any) -> dict[str, str]:
+        usable, others = divide(path)
+        self._left_out[path] = others
+        # what leads out keeps its entry, so that a request for it is told so; it is in no list
+        return {name: name for name in [*usable, *(n for n, why in others.items() if why == LEADS_OUT)]}
+
+    def _add_non_existing_labels(self, tag: str) -> int:
+        try:
+            check_tag(tag)
+        except HTTPException:
+            top = self._datastore.label_path(None)
+            self._left_out.setdefault(top, {})[tag] = "the folder's name is no tag: small letters, digits, '_' and '-'"
+            return 0
+        return int(super()._add_non_existing_labels(tag))
+
+    def _reconcile_datastore(self) -> None:
+        self._left_out.clear()
+        super()._reconcile_datastore()
+
+    def _remove_non_existing(self) -> int:
+        """Entries of an older index that are no ids, or that are something else by now, go too."""
+        self._init_from_datastore_file()
+        folder, objects = self._datastore.image_path(), self._datastore.objects
+        gone = [i for i, o in objects.items() if why_left_out(folder, f"{i}{o.image.ext}") not in (None, LEADS_OUT)]
+        for image in gone:
+            del objects[image]
+        return len(gone) + int(super()._remove_non_existing())
+
+    def _listed_only(self, images: list[str]) -> list[str]:
+        others = self._left_out.get(self._datastore.image_path(), {})
+        return [i for i in images if i in self._datastore.objects and self._file_of(i) not in others]
+
+    def _file_of(self, image: str) -> str:
+        return f"{image}{self._datastore.objects[image].image.ext}"
+
+    def list_images(self) -> list[str]:
+        return self._listed_only(super().list_images())
+
+    def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        return self._listed_only(super().get_labeled_images(label_tag, labels))
+
+    def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        return self._listed_only(super().get_unlabeled_images(label_tag, labels))
+
+    def status(self) -> dict[str, Any]:
+        """MONAI Label's numbers, and how many files are left out."""
+        return {**super().status(), "left_out": len(self.left_out())}
+
+    def json(self) -> dict[str, Any]:
+        """The index, and the files that are left out with the reason of each."""
+        return {**super().json(), "left_out": self.left_out()}
 
     @contextmanager
     def _changing(self, source: str | None = None, target: Path | None = None) -> Iterator[dict[str, Any]]:
@@ -100,6 +164,10 @@ class CheckedDatastore(LocalDatastore):
         self._init_from_datastore_file()
         known = self._datastore.objects.get(check_id(image_id))
         if known is None:
+            others = self._left_out.get(self._datastore.image_path(), {})
+            for suffix in SUFFIXES:
+                if f"{image_id}{suffix}" in others:
+                    raise refuse(422, f"Image '{image_id}' is left out: {others[image_id + suffix]}.")
             raise refuse(404, f"There is no image '{image_id}'; GET /datastore/?output=all lists them.")
         return known
 

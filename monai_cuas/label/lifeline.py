@@ -38,6 +38,9 @@ def server_lives() -> bool:
 
 def end_with_the_server() -> None:
     """Let this process be killed when the server that started it ends; nothing in the server itself."""
+    if "start_server" in sys.argv:
+        # A server by MONAI Label's own command: the number that it inherited, from a notebook say, is of another one.
+        os.environ.pop(SERVER_VARIABLE, None)
     if _server() is None:
         return
     if sys.platform.startswith("linux"):

@@ -32,9 +32,9 @@ def score_image(model: ServedModel, datastore: Any, image: str) -> dict[str, Any
         "score" and "weights"; or "failed", a sentence, with the weights that it was tried with.
     """
     weights = model.model().digest
-    kept = datastore.get_image_info(image).get(INFO_KEY, {})
+    kept = _kept(datastore, image)
     if kept.get("weights") == weights:
-        return dict(kept)
+        return kept
     try:
         path = datastore.get_image_uri(image)
         check_size(path)
@@ -44,20 +44,36 @@ def score_image(model: ServedModel, datastore: Any, image: str) -> dict[str, Any
         kept = {"failed": sentence(error, image), "weights": weights}
     except HTTPException as error:
         kept = {"failed": str(error.detail), "weights": weights}
+    except Exception as error:
+        # one scan that nobody foresaw must not keep everybody from reading the others; its text may name a patient
+        logger.error("%s while a scan was scored.", type(error).__name__)
+        kept = {"failed": f"{image}: it cannot be scored ({type(error).__name__}).", "weights": weights}
     # A series that could not even be fetched has no place for it.
     if image in datastore.json()["objects"]:
         keep_score(datastore, image, kept)
     return dict(kept)
 
 
+def _kept(datastore: Any, image: str) -> dict[str, Any]:
+    """What is kept of a scan's score; nothing if it is of another form, or the scan is gone."""
+    try:
+        kept = datastore.get_image_info(image).get(INFO_KEY, {})
+    except HTTPException:
+        return {}
+    number = isinstance(kept, dict) and isinstance(kept.get("score", 0.0), (int, float))
+    return dict(kept) if number else {}
+
+
 def keep_score(datastore: Any, image: str, kept: dict[str, Any]) -> None:
     """Put a score into the info of an image; on a full disk it is lost and made again, and the reader gets the mask."""
-    if datastore.get_image_info(image).get(INFO_KEY) == kept:
-        return
     try:
+        if datastore.get_image_info(image).get(INFO_KEY) == kept:
+            return
         datastore.update_image_info(image, {INFO_KEY: kept})
     except OSError as error:
         logger.error("A score could not be kept: %s.", error.strerror)
+    except HTTPException:
+        return  # the scan was removed meanwhile
 
 
 class ScanScoring(ScoringMethod):
@@ -68,10 +84,11 @@ class ScanScoring(ScoringMethod):
         self.model = model
 
     def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any]:
-        """Number of scans with a score, and the sentences of those that have none."""
+        """Number of scans with a score, the sentences of those that have none, and the files that are left out."""
         found = {image: score_image(self.model, datastore, image) for image in datastore.list_images()}
         failed = {image: kept["failed"] for image, kept in found.items() if "failed" in kept}
-        return {"scored": len(found) - len(failed), "failed": failed}
+        left_out = getattr(datastore, "left_out", dict)()
+        return {"scored": len(found) - len(failed), "failed": failed, "left_out": left_out}
 
 
 class MostAnomalousFirst(Strategy):
@@ -98,7 +115,7 @@ class MostAnomalousFirst(Strategy):
         scores: dict[str, float] = {}
         waiting = 0
         for image in unread:
-            kept = datastore.get_image_info(image).get(INFO_KEY, {})
+            kept = _kept(datastore, image)
             if kept.get("weights") != weights and self.clock() > end and scores:
                 waiting += 1
                 continue

@@ -29,6 +29,7 @@ __all__ = [
     "check_id",
     "check_size",
     "check_tag",
+    "is_id",
     "parse_params",
     "refuse",
     "sentence",
@@ -61,12 +62,17 @@ def sentence(error: CUASError, name: str) -> str:
     return f"{name}: {error.problem}; {error.remedy}." if isinstance(error, ScanError) else str(error)
 
 
+def is_id(image: Any) -> bool:
+    """Whether it is a plain name of ``A-Z a-z 0-9 . _ -``: no path and no part of one."""
+    return isinstance(image, str) and _ID.fullmatch(image) is not None and ".." not in image
+
+
 def check_id(image: str) -> str:
     """
     Raises:
-        HTTPException: 400 if ``image`` is no plain name: a path, parts of one, or anything but ``A-Z a-z 0-9 . _ -``.
+        HTTPException: 400 if ``image`` is no id, see :func:`is_id`.
     """
-    if not isinstance(image, str) or not _ID.fullmatch(image) or ".." in image:
+    if not is_id(image):
         raise refuse(400, "An image id is a plain name of letters, digits, '.', '_' and '-', not a path.")
     return image
 

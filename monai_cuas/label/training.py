@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import re
 import tempfile
@@ -29,6 +30,8 @@ from .model import ServedModel
 from .requests import refuse
 
 __all__ = ["PARTS", "TrainOnNormals", "held_out_rate", "not_worse", "split_subjects"]
+
+logger = logging.getLogger(__name__)
 
 PARTS: dict[str, tuple[int, float]] = {
     "training": (4, 0.5),
@@ -164,6 +167,8 @@ class TrainOnNormals(TrainTask):
                     found.setdefault(subject_of(image), []).append(path)
             except (CUASError, HTTPException):
                 continue
+            except Exception as error:
+                logger.error("%s while a normal scan was read; it is left out.", type(error).__name__)
         return found
 
     def _split(self, subjects: Sequence[str]) -> dict[str, str]:

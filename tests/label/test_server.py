@@ -152,9 +152,10 @@ def test_a_server_that_cannot_start_says_why(tmp_path):
         Server(tmp_path, app, str(tmp_path / "studies")).wait()
 
 
-def test_a_server_whose_surroundings_name_another_server_goes_on(folder, tmp_path):
+@pytest.mark.parametrize("command", [OURS, PLAIN])
+def test_a_server_whose_surroundings_name_another_server_goes_on(folder, tmp_path, command):
     """As when it is started from a notebook in which an app has served."""
-    with running(tmp_path, folder / "app", str(folder / "studies"), MONAI_CUAS_SERVER_PID="1") as started:
+    with running(tmp_path, folder / "app", str(folder / "studies"), command, MONAI_CUAS_SERVER_PID="1") as started:
         time.sleep(2)
         assert started.process.poll() is None
         assert requests.get(f"{started.url}/health", timeout=10).status_code == 200
