@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 import yaml
 from ignite.engine import Events
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -69,3 +70,27 @@ def test_tensorboard_gets_the_training_loss(make_workflow, tmp_path):
     losses = [scalar.value for scalar in events.Scalars("train_loss")]
     assert len(losses) == workflow.trainer.state.iteration
     assert {"val_loss", "val_segmentation", "val_restoration"} <= set(events.Tags()["scalars"])
+
+
+def test_slices_are_given_any_contrast_before_they_are_altered(make_workflow):
+    """In training alone, and under the same seed the same."""
+    workflow = make_workflow("train.json", "training/any_contrast.json")
+    assert not workflow.check_properties()
+    get = workflow.parser.get_parsed_content
+    slices, plain = get("train#dataset"), get("validate#augmentation")
+    names = [type(step).__name__ for step in get("train#augmentation").flatten().transforms]
+    assert names.index("RandTissueContrastd") < names.index("RandHealthyVariationd") < len(names) - 1
+    assert "RandTissueContrastd" not in [type(step).__name__ for step in plain.flatten().transforms]
+    first, again = slices[0]["clean"], slices[0]["clean"]
+    torch.testing.assert_close(first, again)
+    slices.set_epoch(1)
+    assert not torch.equal(first, slices[0]["clean"])
+    assert get("map_inferer").intensity_weight == 0
+    workflow.run()
+
+
+def test_anomalies_are_as_large_as_asked_for_in_training_and_validation(make_workflow):
+    files = ("train.json", "training/any_contrast.json", "training/large_anomalies.json")
+    get = make_workflow(*files, anomaly_size=[3, 40]).parser.get_parsed_content
+    for chain in ("train#augmentation", "validate#augmentation"):
+        assert get(chain).flatten().transforms[-2 if chain.startswith("train") else -1].alter.size == (3, 40)
