@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..data.subjects import subject_of
 from ..inferers import CalibratedInferer, unwrap
 from ..metrics import top_fraction_mean
 from ..networks.layers import GuaranteedCalibration
@@ -56,13 +57,15 @@ class _VoxelSample:
         self.limit, self.generator = max_voxels_per_scan, np.random.default_rng(seed)
         self.values: list[np.ndarray] = []
         self.names: list[str] = []
+        self.subjects: list[str] = []
         self.scan_scores: list[float] = []
         self.scan_statistics: list[float] = []
         self.curves: list[ExceedanceCurve] = []
 
-    def add(self, name: str, anomaly: torch.Tensor, brain: torch.Tensor, statistic: Callable) -> None:
+    def add(self, name: str, subject: str, anomaly: torch.Tensor, brain: torch.Tensor, statistic: Callable) -> None:
         scores = np.nan_to_num(np.asarray(anomaly, dtype=np.float32)[np.asarray(brain, dtype=bool)])
         self.names.append(name)
+        self.subjects.append(subject)
         self.scan_scores.append(top_fraction_mean(scores))
         self.scan_statistics.append(statistic(scores))
         self.curves.append(ExceedanceCurve.of(scores))
@@ -72,6 +75,12 @@ class _VoxelSample:
 
     def sorted(self) -> np.ndarray:
         return np.sort(np.concatenate(self.values))
+
+    def one_of_each(self) -> list[float]:
+        """Statistic of one scan of each subject, drawn at random: those of a subject are no further observations."""
+        draw = np.random.default_rng(len(self.subjects))
+        where = {who: [k for k, other in enumerate(self.subjects) if other == who] for who in self.subjects}
+        return [self.scan_statistics[ks[0] if len(ks) == 1 else int(draw.choice(ks))] for ks in where.values()]
 
     def exceedance(self, threshold: float) -> list[float]:
         return [float((scores >= threshold).mean()) for scores in self.values]
@@ -93,11 +102,11 @@ def _collect(
 
     def prepare(entry: dict[str, Any]) -> dict[str, Any]:
         item = dict(preprocessing({k: v for k, v in entry.items() if k != "label"}))
-        return {**item, "normal_tissue": lesion_free(entry, item["brain_mask"])}
+        return {**item, "whose": subject_of(entry), "normal_tissue": lesion_free(entry, item["brain_mask"])}
 
     for item, maps in score_scans(datalist, prepare, network, methods, postprocessing, device, desc, failed):
         name = str(item.get("name", item.get("subject", len(sample.names))))
-        sample.add(name, maps["map"], item["normal_tissue"], statistic)
+        sample.add(name, item["whose"], maps["map"], item["normal_tissue"], statistic)
         # Two scans are in memory while the next map is made, and this one need not be the third.
         del item, maps
     return sample
@@ -134,22 +143,24 @@ def _relevel(thresholds: np.ndarray, rates: np.ndarray, values: np.ndarray) -> n
 def _set_guaranteed(scale: GuaranteedCalibration, sample: _VoxelSample, bound: float) -> None:
     """Thresholds from the raw maps behind the postprocessing, which nothing of the calibration scans has touched."""
     rates = scale.rates.tolist()
-    thresholds = [guaranteed_threshold(sample.curves, r, bound) for r in rates]
+    thresholds = [guaranteed_threshold(sample.curves, r, bound, sample.subjects) for r in rates]
     # the overstated shares of two rates may cross by a rounding
     known = np.array(thresholds)
     known[~np.isnan(known)] = np.maximum.accumulate(known[~np.isnan(known)])
     scale.set_(torch.as_tensor(known))
-    keep_scan_scores(scale, sample.scan_statistics)
+    keep_scan_scores(scale, sample.one_of_each())
     scale.max_fraction.fill_(bound)
 
 
-def _guarantee_report(scale: GuaranteedCalibration) -> dict[str, Any]:
+def _guarantee_report(scale: GuaranteedCalibration, n_scans: int) -> dict[str, Any]:
     values = dict(zip((f"{r:g}" for r in scale.rates.tolist()), scale.thresholds.tolist()))
     n, bound = scale.n_scans, float(scale.max_fraction)
     return {
-        "meaning": "threshold on the raw map, on the scan's own grid, at which a further scan like these has at most "
-        "the stated share of its brain found, in expectation (conformal risk control); --guarantee true uses it",
-        "n_scans": n,
+        "meaning": "threshold on the raw map, on the scan's own grid, at which a scan of a further subject like these "
+        "has at most the stated share of its brain found, in expectation (conformal risk control, a subject with "
+        "several scans counts once); --guarantee true uses it",
+        "n_scans": n_scans,
+        "n_subjects": n,
         "max_fraction": bound,
         "smallest_rate": bound / (n + 1),
         "thresholds": {r: t for r, t in values.items() if not math.isnan(t)},
@@ -169,6 +180,7 @@ def _report(
         "meaning": "threshold on the raw map that healthy brain voxels, pooled over the calibration scans, exceed at "
         "the stated rate; the anomaly map shows -log10 of that rate",
         "n_scans": len(sample.names),
+        "n_subjects": len(set(sample.subjects)),
         "n_voxels": int(sum(map(len, sample.values))),
         "thresholds": supported,
         # the recipe of the authors' code is a percentile of the normal scans' map: the same thresholds, named so
@@ -184,7 +196,7 @@ def _report(
             "by_scan": dict(zip(sample.names, sample.scan_scores)),
             "quantiles": {f"{q:g}": float(np.quantile(scan_scores, q)) for q in (0.5, 0.9, 0.95, 1.0)},
         },
-        "guaranteed": _guarantee_report(calibration.guaranteed),
+        "guaranteed": _guarantee_report(calibration.guaranteed, len(sample.names)),
         "intensity_landmarks": unwrap(network).standardize.landmarks.tolist(),
         "failed": [list(pair) for pair in failed],
     }
@@ -210,7 +222,8 @@ def calibrate(
     The rates are of brain voxels pooled over scans, on each scan's own grid, behind the whole of the postprocessing; a
     single scan may lie above or below. Two passes: the first sets the thresholds from raw maps, the second corrects
     them for what resampling and smoothing do to the calibrated map. The raw maps also give the guaranteed thresholds,
-    one scan being one observation (docs/explanation/calibration.md); both scales keep the scans' scores for p-values.
+    one subject being one observation (docs/explanation/calibration.md); both scales keep a scan's score of each subject
+    for p-values.
 
     Args:
         network: the trained network; its calibration is set in place unless the inferer has its own.
@@ -261,7 +274,7 @@ def calibrate(
     calibration.set_(torch.as_tensor(thresholds))
     _set_guaranteed(calibration.guaranteed, sample, bound)
     sample = collect(pooled, "calibrating (2/2)", partial(scan_statistic, calibration))
-    keep_scan_scores(calibration, sample.scan_statistics)
+    keep_scan_scores(calibration, sample.one_of_each())
     calibration.set_(torch.as_tensor(_relevel(thresholds, rates, sample.sorted())))
     report = _report(sample, calibration, network, failed, weights)
     if report["unsupported_rates"]:

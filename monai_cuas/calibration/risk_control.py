@@ -4,13 +4,16 @@
 """
 Thresholds with a guaranteed rate: conformal risk control.
 
-Angelopoulos, Bates, Fisch, Lei, Schuster: Conformal risk control, arXiv 2208.02814 (2022). A scan counts as one
-observation, however many voxels it has: the voxels of one scan are alike.
+Angelopoulos, Bates, Fisch, Lei, Schuster: Conformal risk control, arXiv 2208.02814 (2022). A subject counts as one
+observation, however many scans of it there are and however many voxels they have: these are alike. Of a subject with
+several scans the loss is their mean, which is what a scan drawn from a further subject has in expectation (as in Lee,
+Barber, Willett: Distribution-free inference with hierarchical data, arXiv 2306.06342, 2023).
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,30 +74,37 @@ def require_fraction(max_fraction: float | None) -> float:
     return bound
 
 
-def guaranteed_threshold(curves: Sequence[ExceedanceCurve], rate: float, max_fraction: float = 1.0) -> float:
+def guaranteed_threshold(
+    curves: Sequence[ExceedanceCurve], rate: float, max_fraction: float = 1.0, subjects: Sequence[str] | None = None
+) -> float:
     """
-    Smallest threshold at which a further exchangeable scan has a found share of at most ``rate`` in expectation.
+    Smallest threshold at which a scan of a further subject has a found share of at most ``rate`` in expectation.
 
-    With the loss L_i(t), the share of scan i's brain that reaches t, at most B = ``max_fraction``: the smallest t with
-    n / (n + 1) * mean(L_i(t)) + B / (n + 1) <= rate. The expectation is over calibration scans and further scan.
+    With the loss L_i(t), the mean over subject i's scans of the share of the brain that reaches t, at most
+    B = ``max_fraction``: the smallest t with n / (n + 1) * mean(L_i(t)) + B / (n + 1) <= rate. The expectation is over
+    calibration subjects and further subject, which are exchangeable.
 
     Args:
         curves: one for each calibration scan.
         rate: in (0, 1).
         max_fraction: largest share of a brain that can be found, in (0, 1]; enforced by ``scan_threshold`` of
             :class:`monai_cuas.networks.layers.GuaranteedCalibration`.
+        subjects: whose scan each is; None: each is of another subject.
 
     Returns:
-        The threshold; NaN if so few scans cannot support the rate.
+        The threshold; NaN if so few subjects cannot support the rate.
     """
-    n = len(curves)
+    owners = list(range(len(curves))) if subjects is None else list(subjects)
+    scans_of = Counter(owners)
+    n = len(scans_of)
     allowed = (n + 1) * rate - max_fraction
     if allowed < -1e-9 or not n:
         return math.nan
     allowed = max(allowed, 0.0)
 
     def total(threshold: float) -> float:
-        return float(sum(min(float(curve(threshold)), max_fraction) for curve in curves))
+        shares = (min(float(curve(threshold)), max_fraction) / scans_of[who] for curve, who in zip(curves, owners))
+        return float(sum(shares))
 
     candidates = np.unique(np.concatenate([curve.knots for curve in curves]))
     low, high = 0, len(candidates)

@@ -16,6 +16,7 @@ from monai.data import load_decathlon_datalist
 from monai_cuas.utils import CUASError, write_json
 
 from .layouts import ReadReport, ScanEntry
+from .subjects import require_separate_subjects
 
 __all__ = ["LISTS", "assign_parts", "datalist_entry", "load_datalist", "settle_roles", "write_datalist"]
 
@@ -148,7 +149,7 @@ def load_datalist(path: str | os.PathLike, key: str, allow_empty: bool = False) 
         allow_empty: give an empty list where the key is missing or empty.
 
     Raises:
-        CUASError: if the file is missing or broken, or the list is missing or empty.
+        CUASError: if the file is missing or broken, the list is missing or empty, or a subject is in two lists.
     """
     try:
         with open(path, encoding="utf-8") as stream:
@@ -159,6 +160,10 @@ def load_datalist(path: str | os.PathLike, key: str, allow_empty: bool = False) 
         ) from error
     except ValueError as error:
         raise CUASError(f"{path}: this is no valid JSON ({error}).") from error
+    if not isinstance(content, dict) or not all(isinstance(content.get(name) or [], list) for name in (*LISTS, key)):
+        raise CUASError(f"{path}: this is no data list; it must be an object with lists such as 'training'.")
+    lists = {name: content.get(name) or [] for name in LISTS}
+    require_separate_subjects(lists, path, os.path.dirname(os.path.abspath(path)))
     if not content.get(key):
         if allow_empty:
             return []

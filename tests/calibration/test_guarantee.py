@@ -164,3 +164,13 @@ def test_mask_is_what_evaluation_counts():
         raw = _raw(entry)
         assert inside.sum() == min((raw >= np.float32(threshold_at(scale, 0.05))).sum(), int(0.2 * len(raw)))
         assert (item["pred_threshold"] > -np.log10(0.05)) == ("lift" in entry)
+
+
+def test_calibration_counts_subjects_for_the_guarantee_and_for_p_values():
+    sessions = [{**entry, "subject": f"s{k // 6}"} for k, entry in enumerate(_normals(12))]
+    network, method = _Network(), CalibratedInferer(_identity)
+    report = calibrate(network, sessions, _preprocessing, method, _postprocessing, max_fraction=0.1)
+    assert (report["n_scans"], report["n_subjects"]) == (12, 2)
+    assert (report["guaranteed"]["n_subjects"], network.calibration.guaranteed.n_scans) == (2, 2)
+    assert network.calibration.n_scans == 2
+    assert report["guaranteed"]["smallest_rate"] == pytest.approx(0.1 / 3)

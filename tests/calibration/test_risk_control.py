@@ -99,3 +99,32 @@ def test_guarantee_holds_where_the_pooled_threshold_fails():
     assert np.mean(guaranteed) > rate - 2 * bound / (n + 1) - 2 * error
     assert np.mean(pooled) > 1.3 * rate
     assert np.mean(pooled) - 3 * np.std(pooled) / np.sqrt(len(pooled)) > rate
+
+
+def test_sessions_of_a_subject_are_not_counted_as_further_subjects():
+    # sessions of a subject are alike: two subjects with six each know as little as two scans
+    generator, rate, bound = np.random.default_rng(1), 0.05, 0.09
+    realised: dict[str, list[float]] = {"scans": [], "subjects": []}
+    for _ in range(400):
+        levels = np.exp(generator.normal(0.0, 3.0, 3))
+        curves = [ExceedanceCurve.of(level * generator.gamma(2.0, size=300)) for level in levels for _ in range(6)]
+        owners = [str(k) for k in range(2) for _ in range(6)]
+        for how, whose in (("scans", None), ("subjects", owners)):
+            threshold = guaranteed_threshold(curves[:12], rate, bound, whose)
+            realised[how].append(float(np.mean([min(float(curve(threshold)), bound) for curve in curves[12:]])))
+    mean = {how: np.mean(values) for how, values in realised.items()}
+    error = {how: np.std(values) / np.sqrt(len(values)) for how, values in realised.items()}
+    assert mean["scans"] > rate + error["scans"]
+    assert mean["subjects"] < rate
+    assert 0.2 * rate < mean["subjects"]
+
+
+def test_a_subjects_scans_weigh_as_one_and_too_few_subjects_support_nothing():
+    generator = np.random.default_rng(2)
+    curves = [ExceedanceCurve.of(generator.normal(size=200)) for _ in range(9)]
+    assert np.isnan(guaranteed_threshold(curves, 0.1, 1.0, ["a"] * 9))
+    assert guaranteed_threshold(curves, 0.1) == guaranteed_threshold(curves, 0.1, 1.0, list("abcdefghi"))
+    # a scan that is there twice is not two subjects
+    three = curves[:3]
+    once = guaranteed_threshold(three, 0.3, 1.0, list("abc"))
+    assert guaranteed_threshold([*three, three[0]], 0.3, 1.0, list("abca")) == once
