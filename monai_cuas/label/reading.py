@@ -87,7 +87,7 @@ class ScanScoring(ScoringMethod):
         """Number of scans with a score, the sentences of those that have none, and the files that are left out."""
         found = {image: score_image(self.model, datastore, image) for image in datastore.list_images()}
         failed = {image: kept["failed"] for image, kept in found.items() if "failed" in kept}
-        left_out = getattr(datastore, "left_out", dict)()
+        left_out: dict[str, str] = getattr(datastore, "left_out", dict)()
         return {"scored": len(found) - len(failed), "failed": failed, "left_out": left_out}
 
 
