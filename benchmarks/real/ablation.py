@@ -332,6 +332,7 @@ def draw(args: argparse.Namespace) -> None:
         panel.set_title(title, fontsize=9)
         panel.set_xlabel("step", fontsize=8)
         panel.tick_params(labelsize=8)
+        panel.ticklabel_format(axis="y", useOffset=False)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     save_figure(figure, args.picture, dpi=100)
 
