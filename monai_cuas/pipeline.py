@@ -21,6 +21,7 @@ from .handlers.summary import summarize
 from .inferers import CalibratedInferer, GuaranteedInferer
 from .io.nifti import ANOMALY_DESCRIPTION, MASK_DESCRIPTION, form_of, save_nifti
 from .recipe import contradiction, describe, file_digest, read_model, write_model
+from .shipped import shipped_weights, weights_path
 from .transforms import AnomalyPostprocessing, AnomalyPreprocessing
 from .utils import CUASError, notes_of
 
@@ -209,12 +210,13 @@ def load_model(path: str | os.PathLike | None = None, device: torch.device | str
     Load a model.
 
     Args:
-        path: a weights file that training wrote.
+        path: a weights file that training wrote, or the name of weights that are shipped, such as "flair".
         device: where the network runs; None: on a GPU if there is one.
 
     Raises:
-        ScanError: if the file cannot be used; one sentence says why.
+        CUASError: if the file cannot be used or there is no such name; one sentence says why.
     """
     if path is None:
-        raise CUASError("Give the path of a weights file, such as RUN/model.pt.")
-    return Model(path, device)
+        names = ", ".join(shipped_weights())
+        raise CUASError(f"Give the path of a weights file, such as RUN/model.pt, or shipped ones by name: {names}.")
+    return Model(weights_path(path), device)

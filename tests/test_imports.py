@@ -18,8 +18,8 @@ PACKAGE = Path(monai_cuas.__file__).parent
 # a room may import those before it
 ORDER = (
     *("utils", "io", "metrics", "networks", "losses", "transforms", "data", "phantom", "visualize", "inferers"),
-    *("engines", "recipe", "calibration", "handlers", "pipeline", "bundle", "evaluation", "label", "commands", "cli"),
-    "__main__",
+    *("engines", "recipe", "calibration", "handlers", "shipped", "pipeline", "bundle", "evaluation", "label"),
+    *("commands", "cli", "__main__"),
 )
 
 

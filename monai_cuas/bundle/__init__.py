@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ..utils import require_writable
 from .overrides import check_overrides, parse_overrides, refuse_unknown, unknown_ids, with_bases
-from .setup import find_bundle_root, find_work_dir, install_excepthook, packaged_bundle, setup
+from .setup import find_bundle_root, find_work_dir, install_excepthook, setup
 from .workflow import (
     DEFAULT_METHOD,
     finish_training,
@@ -26,7 +26,6 @@ __all__ = [
     "make_workflow",
     "method_overlay",
     "method_overlays",
-    "packaged_bundle",
     "parse_overrides",
     "refuse_unknown",
     "require_writable",

@@ -8,15 +8,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib import resources
 from types import TracebackType
 
 from monai.utils import set_determinism
 
+from ..shipped import packaged_bundle
 from ..utils import require_writable, user_message
 from .overrides import check_overrides
 
-__all__ = ["find_bundle_root", "find_work_dir", "install_excepthook", "packaged_bundle", "setup"]
+__all__ = ["find_bundle_root", "find_work_dir", "install_excepthook", "setup"]
 
 
 def install_excepthook() -> None:
@@ -30,11 +30,6 @@ def install_excepthook() -> None:
             print(f"monai_cuas: error: {message}", file=sys.stderr)
 
     sys.excepthook = show
-
-
-def packaged_bundle() -> str:
-    """Folder of the bundle that is installed with the package; nothing is written there."""
-    return str(resources.files("monai_cuas") / "_bundle")
 
 
 def find_bundle_root(places: Sequence[str] = (".", "bundles/cuas")) -> str:

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from monai.bundle import ConfigWorkflow
 
 from ..data.datalist import load_datalist
+from ..shipped import weights_path
 from ..utils import CUASError
 from .overrides import parse_overrides, refuse_unknown, with_bases
 from .setup import find_bundle_root
@@ -124,7 +125,7 @@ def run_bundle(
     files: Sequence[str],
     settings: Mapping[str, Any],
     overrides: Sequence[str] = (),
-    ckpt_path: str | None = None,
+    model: str | None = None,
     workflow_type: str = "infer",
 ) -> None:
     """
@@ -134,14 +135,14 @@ def run_bundle(
         files: file names below ``configs/``, the base first.
         settings: ids to override, from the command's own arguments.
         overrides: further arguments as ``--id value``, which are checked.
-        ckpt_path: weights file; None: the shipped one, for what uses weights.
+        model: weights file, or the name of shipped weights; None: the default ones, for what uses weights.
         workflow_type: MONAI's name of the set of properties, "train" or "infer".
 
     Raises:
         CUASError: if an override would do nothing or contradicts the recipe, or what the run itself raises.
     """
     root = find_bundle_root()
-    weights = None if workflow_type == "train" else ckpt_path or os.path.join(root, "models", "model.pt")
+    weights = None if workflow_type == "train" else str(weights_path(model or "phantom", root))
     paths = [os.path.join(root, "configs", name) for name in files]
     asked = refuse_unknown(paths, parse_overrides(overrides), weights)
     chosen = {} if weights is None else {"ckpt_path": weights}

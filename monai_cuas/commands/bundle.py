@@ -25,7 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     import shutil
 
-    from ..bundle import packaged_bundle
+    from ..shipped import packaged_bundle
     from ..utils import CUASError
 
     source, target = Path(packaged_bundle()), Path(arguments.copy)

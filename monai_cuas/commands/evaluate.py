@@ -19,7 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Figures of a model on the test scans of a data list, beside the intensity baselines.",
         epilog="Other arguments override ids of evaluate.json and inference.json: --rate 0.05, --erode_voxels 1.",
     )
-    parser.add_argument("--model", required=True, metavar="MODEL.pt", help="weights that training wrote")
+    parser.add_argument("--model", required=True, metavar="MODEL", help="weights file, or shipped weights by name")
     parser.add_argument("--dataset_dir", required=True, help="folder of dataset.json")
     parser.add_argument("--output_dir", required=True, help="folder for tables and pictures")
     parser.set_defaults(run=_run, overrides=[])

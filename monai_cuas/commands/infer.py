@@ -22,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("scans", nargs="+", metavar="SCAN", help="brain-only scan, folder of scans, or DICOM folder")
     parser.add_argument("--output_dir", required=True, help="folder for the results")
-    parser.add_argument("--model", metavar="MODEL.pt", help="weights that training wrote (default: the shipped ones)")
+    parser.add_argument("--model", metavar="MODEL", help="weights file, or shipped weights by name (default: phantom)")
     parser.add_argument("--rate", type=float, default=0.01, help="share of healthy voxels that may be found (0.01)")
     parser.add_argument(
         "--brain_extraction", choices=["none", "given", "hd-bet", "head-ct"], help="for scans with skull"

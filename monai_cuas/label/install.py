@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from ..bundle import packaged_bundle
+from ..shipped import packaged_bundle
 from ..utils import CUASError
 
 __all__ = ["write_app"]

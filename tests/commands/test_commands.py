@@ -59,6 +59,7 @@ def test_infer_elsewhere_equals_python(scan, tmp_path, monkeypatch):
         (["--intensity_weight", "0"], "intensity_weight is 0 here, but the model was made with 1.0"),
         (["--rat", "0.1"], "did you mean 'rate'?"),
         (["--model", "none.pt"], "no such weights file"),
+        (["--model", "brain"], "no shipped weights 'brain'; give one of phantom"),
         (["--threshold", "2"], "The config has no id 'threshold'"),
     ],
 )
@@ -78,6 +79,17 @@ def test_a_method_is_used_by_its_weights_alone(scan, tmp_path):
     arguments = ["--model", str(weights), "--output_dir", str(tmp_path / "out"), "--device", "cpu", "--rate", "0.1"]
     assert main(["infer", str(scan), *arguments]) == 0
     assert load_model(weights).method == "AMCons"
+
+
+def test_shipped_weights_by_name_are_the_same_as_by_path(scan, tmp_path):
+    rows = []
+    for k, model in enumerate(("phantom", str(SHIPPED))):
+        arguments = ["--model", model, "--output_dir", str(tmp_path / str(k)), "--device", "cpu"]
+        assert main(["infer", str(scan), *arguments]) == 0
+        with open(tmp_path / str(k) / "results.csv", newline="", encoding="utf-8") as file:
+            row = next(csv.DictReader(file))
+            rows.append([row[key] for key in ("lesion_volume_ml", "scan_score", "scan_p_value")])
+    assert rows[0] == rows[1]
 
 
 def test_a_copy_of_the_bundle_is_a_bundle(tmp_path, capsys):
