@@ -88,6 +88,23 @@ def test_what_takes_up_a_training_differs_from_it_in_its_map_alone(methods, argu
         assert methods.METHODS.index(source) < methods.METHODS.index(method)
 
 
+def test_one_row_of_random_weights_stands_for_maps_that_are_the_same_before_training(methods):
+    scan = torch.rand(2, 1, 32, 32)
+
+    def made(name):
+        config = methods._config(name)
+        config.update({"image_size": 32, "channels": [4, 8], "layers": [1, 1]})
+        torch.manual_seed(0)
+        network = config.get_parsed_content("network_def").eval()
+        network.standardize.fit(torch.linspace(0, 1, 11).expand(1, 1, 11))
+        return network(scan), config["map_inferer"]
+
+    for method, other in methods.UNTRAINED_AS.items():
+        (one, inferer), (two, same) = made(method), made(other)
+        assert torch.equal(one, two), method
+        assert inferer == same, method
+
+
 def test_weights_are_taken_over_through_the_config(methods, arguments, tmp_path):
     torch.manual_seed(0)
     source = ResidualVAE(image_size=32, channels=[4, 8], layers=[1, 1])
@@ -131,19 +148,20 @@ def test_one_method_that_fails_stops_no_other(methods, arguments, monkeypatch):
 
     def row(method, trained, bench, results, args):
         asked.append((method, trained))
-        if method == "ae" and trained:
+        if method == "gradcon" and trained:
             raise ValueError("no such thing")
         results.add(method if trained else f"{method}, untrained", 0, 6 if trained else 0, name=method)
 
     monkeypatch.setattr(methods, "_row", row)
-    arguments.methods = ["ae", "vae", "anomalib_padim"]
-    with pytest.raises(SystemExit, match="not made: ae: ValueError: no such thing"):
+    arguments.methods = ["gradcon", "ae", "vae", "anomalib_padim"]
+    with pytest.raises(SystemExit, match="not made: gradcon: ValueError: no such thing"):
         methods.run(arguments)
-    assert asked == [("ae", True), ("ae", False), ("vae", True), ("vae", False), ("anomalib_padim", True)]
+    both = [("gradcon", True), ("gradcon", False), ("ae", True), ("vae", True), ("vae", False)]
+    assert asked == [*both, ("anomalib_padim", True)]
     asked.clear()
     with pytest.raises(SystemExit):
         methods.run(arguments)
-    assert asked == [("ae", True)]
+    assert asked == [("gradcon", True)]
 
 
 def test_the_table_tells_what_a_training_gives_and_what_was_not_made(methods, tmp_path, capsys, monkeypatch):
@@ -152,6 +170,7 @@ def test_the_table_tells_what_a_training_gives_and_what_was_not_made(methods, tm
         results.add(name, 0, 0, figures=_figures([0.1, 0.2, 0.3]))
     results.add("vae", 0, 6, name="VAE", training_steps=210, figures=_figures([0.3, 0.4, 0.8]))
     results.add("vae, untrained", 0, 0, name="VAE", training_steps=0, figures=_figures([0.2, 0.3, 0.4]))
+    results.add("ae", 0, 6, name="AE", training_steps=210, figures=_figures([0.2, 0.3, 0.3]))
     results.add("anomalib_padim", 0, 6, name="PaDiM (anomalib, x)", training_steps=0, figures=_figures([0.1] * 3))
     monkeypatch.setattr(sys, "argv", ["methods.py", "table", "--output", str(tmp_path)])
     methods.main()
@@ -161,6 +180,8 @@ def test_the_table_tells_what_a_training_gives_and_what_was_not_made(methods, tm
         "| VAE | 210 | 0.500 | 0.500 | 0.500 | 0.500 (0.400 to 0.600) | 0.500 (0.400 to 0.600) | 0.200 (0.1" in printed
     )
     assert "| VAE, random weights | - |" in printed
+    assert "| AE | 210 | 0.500 | 0.500 | 0.500 | 0.500 (0.400 to 0.600) | 0.500 (0.400 to 0.600) | -0.033 (" in printed
+    assert "| AE, random weights" not in printed
     assert "| PaDiM (anomalib, x) | - |" in printed
     missing = printed[printed.index("Not made: ") :]
     assert "anomalib_patchcore" in missing

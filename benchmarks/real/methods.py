@@ -68,6 +68,11 @@ METHODS = (
 )
 ON_IMAGENET = ("anomalib_padim", "anomalib_patchcore")
 TRAINED_AS = {"padim": "vae", "patchcore": "vae", "restoration_vae": "vae"}
+# the same network and map before any step, so one row of random weights serves them all
+UNTRAINED_AS = {
+    **dict.fromkeys(("ae", "context_vae", "ano_vae_gan", "f_ano_gan"), "vae"),
+    **dict.fromkeys(("equality_l1", "equality_l2", "attention_expansion"), "gradcam_cons"),
+}
 # fewer repetitions of the slowest maps than the overlays have, as docs/methods/README.md allows
 LIGHTER = {
     "bayesian_vae": {"network_def#samples": 10},
@@ -180,7 +185,7 @@ def run(args: argparse.Namespace) -> None:
         setattr(AttentionVAE, name, _in_bfloat16(getattr(AttentionVAE, name)))
     logging.getLogger("monai.handlers.StatsHandler").setLevel(logging.ERROR)
     for method in args.methods:
-        for trained in (True, False)[: 1 if method in ON_IMAGENET else 2]:
+        for trained in (True, False)[: 1 if method in (*ON_IMAGENET, *UNTRAINED_AS) else 2]:
             row, steps = (method, args.epochs) if trained else (f"{method}, untrained", 0)
             if results.has(row, args.seed, steps):
                 continue
@@ -221,10 +226,10 @@ def table(args: argparse.Namespace) -> None:
         for name in BASELINES:
             print(_line(name, rows[name], "-"))
         for method in (*ON_IMAGENET, *METHODS):
-            row, untrained = rows.get(method), rows.get(f"{method}, untrained")
+            row, untrained = rows.get(method), rows.get(f"{UNTRAINED_AS.get(method, method)}, untrained")
             if row:
                 print(_line(row["name"], row, _gain(row, untrained)))
-            if untrained:
+            if untrained and method not in UNTRAINED_AS:
                 print(_line(f"{untrained['name']}, random weights", untrained, "-"))
         print(f"\nNot made: {', '.join(m for m in (*METHODS, *ON_IMAGENET) if m not in rows) or 'none'}.")
 
