@@ -71,15 +71,27 @@ def unknown_ids(config_files: Sequence[str], overrides: Sequence[str]) -> dict[s
     Returns:
         Each unknown id with the closest known one, or None if none is close.
     """
-    folder = os.path.dirname(os.path.abspath(config_files[0]))
-    own = [f for f in config_files if os.path.abspath(f).startswith(folder + os.sep)]
+    # of a checkout, the package's bundle is a link
+    folder = os.path.dirname(os.path.realpath(config_files[0]))
+    own = [f for f in config_files if os.path.realpath(f).startswith(folder + os.sep)]
     known = {_top_level(key) for f in own for key in ConfigParser.load_config_file(f)}
     foreign = [f for f in config_files if f not in own]
     asked = [*overrides, *(key for f in foreign for key in ConfigParser.load_config_file(f))]
     text = json.dumps([ConfigParser.load_config_file(f) for f in config_files])
-    known |= set(re.findall(r"[@%]([A-Za-z_]\w*)", text))
+    # "base" is read before the runner is
+    known |= {"base", *re.findall(r"[@%]([A-Za-z_]\w*)", text)}
     unknown = dict.fromkeys(_top_level(key) for key in asked if _top_level(key) not in known)
     return {key: next(iter(difflib.get_close_matches(key, known, n=1)), None) for key in unknown}
+
+
+def _base_of(file: str, methods: str | None) -> str | None:
+    """The file that a config builds on: beside it, or else among the bundle's methods; None if it builds on none."""
+    base = ConfigParser.load_config_file(file).get("base")
+    if base is None:
+        return None
+    beside = os.path.normpath(os.path.join(os.path.dirname(file), base))
+    shipped = os.path.join(methods or os.path.dirname(file), base)
+    return shipped if os.path.isfile(shipped) and not os.path.isfile(beside) else beside
 
 
 def missing_base(config_files: Sequence[str]) -> tuple[str, str] | None:
@@ -89,23 +101,34 @@ def missing_base(config_files: Sequence[str]) -> tuple[str, str] | None:
     Returns:
         The file and its base's path; None if all is there.
     """
+    methods = os.path.join(os.path.dirname(config_files[0]), "methods")
     seen: set[str] = set()
     for file in config_files:
-        base = ConfigParser.load_config_file(file).get("base")
-        if base is not None:
-            path = os.path.normpath(os.path.join(os.path.dirname(file), base))
-            if os.path.abspath(path) not in seen:
-                return file, path
+        base = _base_of(file, methods)
+        if base is not None and os.path.abspath(base) not in seen:
+            return file, base
         seen.add(os.path.abspath(file))
     return None
 
 
-def with_bases(file: str) -> list[str]:
-    """A config file behind the files that it builds on, the first of them first."""
-    base = ConfigParser.load_config_file(file).get("base")
+def with_bases(file: str, methods: str | None = None) -> list[str]:
+    """
+    A config file behind the files that it builds on, the first of them first.
+
+    Args:
+        file: the config.
+        methods: folder of the bundle's methods, where the base of a user's own file is looked for if it is not
+            beside it.
+
+    Raises:
+        CUASError: if a base is not there.
+    """
+    base = _base_of(file, methods)
     if base is None:
         return [file]
-    return [*with_bases(os.path.normpath(os.path.join(os.path.dirname(file), base))), file]
+    if not os.path.isfile(base):
+        raise CUASError(f'{file} builds on {base}, which is not there; give "base" relative to the file.')
+    return [*with_bases(base, methods), file]
 
 
 def _refuse_contradictions(ckpt_path: str, asked: dict[str, Any]) -> list[str]:

@@ -118,7 +118,14 @@ def method_overlays(name: str) -> list[str]:
     """
     configs = os.path.join(find_bundle_root(), "configs")
     file = method_overlay(name, configs)
-    return [os.path.relpath(path, configs) for path in with_bases(file)] if file else []
+    files = with_bases(file, os.path.join(configs, "methods")) if file else []
+    # those of the user stay where they are
+    return [os.path.relpath(path, configs) if _below(path, configs) else os.path.abspath(path) for path in files]
+
+
+def _below(path: str, folder: str) -> bool:
+    """Whether a path lies below a folder."""
+    return os.path.abspath(path).startswith(os.path.abspath(folder) + os.sep)
 
 
 def run_bundle(

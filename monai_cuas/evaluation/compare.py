@@ -165,7 +165,8 @@ class Comparison:
         return [key for key in keys if key.split("#")[0] not in unknown]
 
     def _train_files(self, run: Run) -> list[str]:
-        return [*self.config_files, *(with_bases(run.overlay) if run.overlay else [])]
+        methods = str(self.configs / "methods")
+        return [*self.config_files, *(with_bases(run.overlay, methods) if run.overlay else [])]
 
     def _unknown(self, run: Run, keys: Sequence[str]) -> set[str]:
         missing = set(keys) - set(self._known(self._train_files(run), keys))

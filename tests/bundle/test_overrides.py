@@ -4,10 +4,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from monai_cuas.bundle import check_overrides, require_writable, with_bases
+from monai_cuas.bundle import (
+    check_overrides,
+    method_overlays,
+    refuse_unknown,
+    require_writable,
+    with_bases,
+)
+from monai_cuas.shipped import packaged_bundle
 from monai_cuas.utils import CUASError, ScanError, replacing, user_message
 
 
@@ -65,6 +73,21 @@ def test_a_file_without_its_base_is_refused(config, tmp_path):
         check_overrides([RUNNER, "run", f"--config_file=['{config}','{overlay}','{base}']"])
     check_overrides([RUNNER, "run", f"--config_file=['{config}','{base}','{overlay}']"])
     assert with_bases(str(overlay)) == [base, str(overlay)]
+
+
+def test_a_users_file_builds_on_the_bundles_from_anywhere(tmp_path, monkeypatch):
+    mine = tmp_path / "mine.json"
+    mine.write_text(json.dumps({"base": "vae.json", "method": "VAE, small", "channels": [16, 32, 64]}))
+    monkeypatch.chdir(tmp_path)
+    files = method_overlays("mine.json")
+    assert files == ["methods/vae.json", str(mine)]
+    configs = Path(packaged_bundle()) / "configs"
+    paths = [str(configs / name) for name in ("train.json", *files)]
+    # its ids are vae.json's and its base is no id of its own
+    assert refuse_unknown(paths, {"latent_size": 8}) == {"latent_size": 8}
+    mine.write_text(json.dumps({"base": "none.json"}))
+    with pytest.raises(CUASError, match=r"mine.json builds on .*none.json, which is not there"):
+        method_overlays("mine.json")
 
 
 def test_other_programs_pass(config):
