@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import Any
 
 __all__ = ["add_parser"]
 
@@ -22,7 +23,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("scans", nargs="+", metavar="SCAN", help="brain-only scan, folder of scans, or DICOM folder")
     parser.add_argument("--output_dir", required=True, help="folder for the results")
-    parser.add_argument("--model", metavar="MODEL", help="weights file, or shipped weights by name (default: phantom)")
+    parser.add_argument(
+        "--model", metavar="MODEL", help="weights file, or shipped weights by name (default: by contrast)"
+    )
+    parser.add_argument(
+        "--contrast",
+        choices=["auto", "flair", "t1", "t2", "ct"],
+        help="which shipped weights fit (default: auto, by file name, BIDS or DICOM header)",
+    )
     parser.add_argument("--rate", type=float, default=0.01, help="share of healthy voxels that may be found (0.01)")
     parser.add_argument(
         "--brain_extraction", choices=["none", "given", "hd-bet", "head-ct"], help="for scans with skull"
@@ -34,14 +42,45 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     from ..bundle import run_bundle
+    from ..utils import CUASError, user_message
 
-    given = [os.path.abspath(scan) if os.path.exists(scan) else scan for scan in arguments.scans]
+    if arguments.model and arguments.contrast:
+        raise CUASError("--contrast chooses among the shipped weights, and --model names them: give one of the two.")
     settings = {
-        "input": given[0] if len(given) == 1 else given,
         "output_dir": arguments.output_dir,
         "rate": arguments.rate,
         "min_component_ml": arguments.min_component_ml,
         **({"brain_extraction": arguments.brain_extraction} if arguments.brain_extraction else {}),
     }
     files = ["inference.json", *(["dicom_seg.json"] if arguments.dicom_seg else [])]
-    run_bundle(files, settings, arguments.overrides, arguments.model)
+    failures = []
+    for model, scans in _shared_out(arguments):
+        try:
+            run_bundle(files, {**settings, "input": scans}, arguments.overrides, model)
+        except Exception as error:
+            message = user_message(error)
+            if message is None:
+                raise
+            # the scans of the other weights go on
+            failures.append(message)
+    if failures:
+        raise CUASError("\n".join(dict.fromkeys(failures)))
+
+
+def _shared_out(arguments: argparse.Namespace) -> list[tuple[str, Any]]:
+    """Weights, and the scans that they are for, which is said."""
+    from ..bundle import find_bundle_root, parse_overrides
+    from ..bundle.choice import choose_models
+    from ..data.scans import scan_datalist
+    from ..shipped import shipped_weights
+
+    given = [os.path.abspath(scan) if os.path.exists(scan) else scan for scan in arguments.scans]
+    if arguments.model:
+        return [(arguments.model, given[0] if len(given) == 1 else given)]
+    asked = parse_overrides(arguments.overrides)
+    search = {key: asked[key] for key in ("dicom_where", "dicom_min_slices") if key in asked}
+    entries = scan_datalist(given, **search)
+    choices = choose_models(entries, shipped_weights(find_bundle_root()), arguments.contrast or "auto")
+    for choice in choices:
+        print(choice.why)
+    return [(choice.model, choice.scans) for choice in choices]

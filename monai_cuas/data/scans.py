@@ -60,7 +60,8 @@ def scan_datalist(
     Args:
         path: file, folder, DICOM series as ``FOLDER::SeriesInstanceUID``, or list of them; a list inside the list is
             one scan, whose sequences are the channels, and a dictionary ``{"image": path, "image_channels": [0]}`` one
-            scan of which some channels are taken; "brain_mask_file" in it names the brain mask.
+            scan of which some channels are taken; "brain_mask_file" in it names the brain mask, "name" the scan, and
+            "image_notes" are added to its notes.
         pattern: shell pattern for the names of files found in folders, such as ``"*FLAIR*"``; for DICOM, whose file
             names tell nothing, of the SeriesDescription.
         dicom_where: shell patterns by DICOM keyword, such as ``{"SeriesDescription": "*FLAIR*", "Modality": "MR"}``.
@@ -97,6 +98,7 @@ class _Scan(NamedTuple):
     long_name: str
     channels: tuple[int, ...] | None = None
     brain_mask: str | None = None
+    notes: tuple[str, ...] = ()
 
     def entry(self, name: str) -> dict[str, Any]:
         entry: dict[str, Any] = {"image": self.image[0] if len(self.image) == 1 else list(self.image), "name": name}
@@ -104,6 +106,8 @@ class _Scan(NamedTuple):
             entry["image_channels"] = list(self.channels)
         if self.brain_mask is not None:
             entry["brain_mask_file"] = self.brain_mask
+        if self.notes:
+            entry["image_notes"] = list(self.notes)
         return entry
 
 
@@ -115,7 +119,9 @@ def _described(given: Mapping[str, Any]) -> _Scan:
     files = tuple(_expanded(p) for p in ensure_tuple(given["image"]))
     channels = tuple(given["image_channels"]) if "image_channels" in given else None
     mask = _expanded(given["brain_mask_file"]) if given.get("brain_mask_file") else None
-    return _scan(files[0])._replace(image=files, channels=channels, brain_mask=mask)
+    scan = _scan(files[0])._replace(image=files, channels=channels, brain_mask=mask)
+    name, notes = given.get("name"), tuple(given.get("image_notes", ()))
+    return scan._replace(notes=notes, name=str(name or scan.name), long_name=str(name or scan.long_name))
 
 
 def _scan(file: str, root: Path | None = None) -> _Scan:

@@ -59,7 +59,8 @@ class LoadScand(LoadImaged):
     SimpleITK, DICOM series (``FOLDER::SeriesInstanceUID``, or a folder that holds one series) through pydicom. What is
     a tensor already is left as it is. Several files become channels on the grid of the first, see
     :func:`stack_sequences`. Of one file with several channels those are taken that the item names beside it, as in
-    ``{"image": "BRATS_001.nii.gz", "image_channels": [0]}``.
+    ``{"image": "BRATS_001.nii.gz", "image_channels": [0]}``. So stands there, as "image_notes", what is
+    doubtful about a scan before it is read.
 
     Args:
         keys: paths, or lists of paths that become channels.
@@ -86,6 +87,7 @@ class LoadScand(LoadImaged):
                 continue
             files = [os.fspath(f) for f in ensure_tuple(d[key])]
             d[key] = self._load(files, d.get(f"{key}_channels"))
+            add_notes(d[key].meta, d.get(f"{key}_notes") or ())
         return d
 
     def _load(self, files: list[str], channels: Sequence[int] | None = None) -> MetaTensor:
