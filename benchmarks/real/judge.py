@@ -52,7 +52,8 @@ def _untrained(model: Model, normals: Path) -> torch.nn.Module:
     network.standardize.load_state_dict(model.network.standardize.state_dict())  # type: ignore[union-attr]
     inferer, validation = model.map_inferer(), load_datalist(normals / "dataset.json", "validation", True)
     if isinstance(inferer, JoinedMapInferer) and validation:
-        fit_normal_level(network, validation, model.preprocessing().for_slices(), inferer)
+        training = load_datalist(normals / "dataset.json", "training", True)
+        fit_normal_level(network, validation, model.preprocessing().for_slices(), inferer, texture_list=training)
     return network.eval()
 
 

@@ -1,22 +1,72 @@
 # Copyright (c) monai_cuas contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""How alarmed a network is by normal scans, from normal scans."""
+"""What normal scans are to a network, from normal scans: how alarmed it is, their texture, what brightness is worth."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from monai.utils import convert_to_tensor
+from scipy.stats import t as student
 
 from ..data.robust import TolerantDataset
-from ..inferers import JoinedMapInferer, brain_of
+from ..inferers import JoinedMapInferer, brain_of, texture_of
+from ..networks.layers import DEFAULT_RATES
 from ..utils import CUASError
 from ..utils.progress import track
 
-__all__ = ["fit_normal_level"]
+__all__ = ["fit_normal_level", "texture_limits"]
+
+# of scans that are like the normal ones, so many are taken for strange; they lose the map, which is not much
+_STRANGE = 0.05
+_RATES = (*DEFAULT_RATES, 0.0005, 0.0002, 0.0001)
+# a rate needs so many voxels above it, and a scan gives no more than these
+_MIN_EXCEEDING, _MOST_VOXELS = 100, 300_000
+_MOST_TEXTURES = 64
+
+
+def texture_limits(textures: Sequence[float]) -> tuple[float, float]:
+    """
+    Prediction interval of a further scan's texture: Student's t on the logarithms, 95%.
+
+    Args:
+        textures: of normal scans, not negative.
+
+    Returns:
+        The lowest and the highest; NaN for fewer than two scans.
+    """
+    logs = np.log(np.maximum(np.asarray(textures, dtype=np.float64), 1e-9))
+    n = len(logs)
+    if n < 2:
+        return math.nan, math.nan
+    reach = student.ppf(1 - _STRANGE / 2, n - 1) * logs.std(ddof=1) * math.sqrt(1 + 1 / n)
+    return math.exp(logs.mean() - reach), math.exp(logs.mean() + reach)
+
+
+def _healthy(
+    datalist: Sequence[dict[str, Any]], preprocessing: Callable, device: torch.device | str, desc: str
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Each scan that can be used, (1, C, X, Y, Z), and its voxels that count, (1, 1, X, Y, Z)."""
+    for item in track(TolerantDataset(datalist, preprocessing), desc, total=len(datalist)):
+        volume = item["image"].unsqueeze(0).to(device)
+        healthy = brain_of(volume)
+        if "label" in item:
+            sick = convert_to_tensor(item["label"], track_meta=False).amax(dim=(0, 1, 2)) > 0
+            healthy[..., sick] = False
+        if healthy.any():
+            yield volume, healthy
+
+
+def _worth(pairs: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Intensities and joined values that equal shares of all voxels reach, (2, n), from pairs (2, m) of each scan."""
+    pooled = torch.cat(list(pairs), dim=1).double().numpy()
+    rates = [rate for rate in _RATES if pooled.shape[1] * min(rate, 1 - rate) >= _MIN_EXCEEDING]
+    return torch.as_tensor(np.quantile(pooled, 1 - np.array(rates), axis=1).T.reshape(2, len(rates)))
 
 
 def fit_normal_level(
@@ -25,12 +75,15 @@ def fit_normal_level(
     preprocessing: Callable,
     inferer: JoinedMapInferer,
     device: torch.device | str = "cpu",
+    texture_list: Sequence[dict[str, Any]] = (),
 ) -> None:
     """
-    Set the network's ``normal_level``: the highest median, over scans, of the logarithm of the map's probability.
+    Set the network's ``normal_level``: the highest median, over scans, of the logarithm of the map's probability, what
+    intensities are worth, and the texture that a normal scan is expected to have.
 
     The scans must be normal and must not be those of the calibration, or the joined map would depend on these and the
-    guarantee of the calibration would not hold; the validation scans will do.
+    guarantee of the calibration would not hold; the validation scans will do. The texture is none of what the network
+    has learnt, so the training scans tell it too.
 
     Args:
         network: an ``AnomalyUNet``; changed in place.
@@ -38,21 +91,27 @@ def fit_normal_level(
         preprocessing: the one of the training slices, which takes the label along to the network's grid.
         inferer: the one of inference.
         device: where the network runs.
+        texture_list: further normal scans for the texture, of which 64 at most are used.
 
     Raises:
         CUASError: if none of the scans can be used.
     """
     network.to(device).eval()
-    levels = []
-    for item in track(TolerantDataset(datalist, preprocessing), "level of normal scans", total=len(datalist)):
-        volume = item["image"].unsqueeze(0).to(device)
-        healthy = brain_of(volume)
-        if "label" in item:
-            sick = convert_to_tensor(item["label"], track_meta=False).amax(dim=(0, 1, 2)) > 0
-            healthy[..., sick] = False
-        if healthy.any():
-            with torch.no_grad():
-                levels.append(float(inferer.log_probability(volume, network)[healthy].median()))
+    level: Any = network.normal_level
+    levels, textures, pairs = [], [], []
+    for volume, healthy in _healthy(datalist, preprocessing, device, "level of normal scans"):
+        with torch.no_grad():
+            log_p = inferer.log_probability(volume, network)
+            both = torch.stack([inferer.suspicion(volume, network), inferer.joined(log_p, volume, network)])
+        levels.append(float(log_p[healthy].median()))
+        textures.append(texture_of(volume, network, healthy))
+        voxels = both[:, healthy].cpu()
+        pairs.append(voxels[:, :: 1 + voxels.shape[1] // _MOST_VOXELS])
     if not levels:
         raise CUASError(f"None of the {len(datalist)} validation scans can be used; the log says why.")
-    network.normal_level.set_level(max(levels))  # type: ignore[union-attr, operator]
+    chosen = texture_list[:: 1 + len(texture_list) // _MOST_TEXTURES]
+    for volume, healthy in _healthy(chosen, preprocessing, device, "texture of normal scans") if chosen else ():
+        textures.append(texture_of(volume, network, healthy))
+    level.set_level(max(levels))
+    level.set_worth(*_worth(pairs))
+    level.set_texture(*texture_limits(textures))

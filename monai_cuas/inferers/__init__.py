@@ -17,6 +17,7 @@ from .inferer import (
 )
 from .joined_map import JoinedMapInferer
 from .smoothing import BrainSmoothing
+from .texture import texture_of
 
 __all__ = [
     "AnomalibInferer",
@@ -30,5 +31,6 @@ __all__ = [
     "TrainingOutputInferer",
     "VolumeScaledInferer",
     "brain_of",
+    "texture_of",
     "unwrap",
 ]

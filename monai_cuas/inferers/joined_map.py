@@ -19,12 +19,19 @@ from ..utils import RecordsArguments, note
 from .brain import brain_of
 from .inferer import StandardizedIntensityInferer, unwrap
 from .smoothing import BrainSmoothing, spacing_of
+from .texture import texture_of
 
 __all__ = ["JoinedMapInferer"]
 
 logger = logging.getLogger(__name__)
 
 _DARKEST = 1e-3
+_STRANGE = (
+    "the scan's texture is not that of the network's normal scans ({:.4f}, normals {:.4f} to {:.4f}), as of another "
+    "scanner or slice thickness: "
+)
+_LEFT_OUT = "the network's map is left out, and brightness alone decides"
+_KEPT = "the network is out of its depth, and too little or too much may be found"
 _OUT_OF_DEPTH = (
     "the network is more alarmed by this scan as a whole than by any normal one ({:.1f}, normals up to {:.1f}): "
     "it is out of its depth, and little or nothing may be found"
@@ -46,6 +53,10 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
        (``NormalLevel``). Then L + exp(L - m) (log p - m) stands for log p: the map's level is that of a normal scan, so
        that scans stay comparable, and its differences fade the more, the more it is alarmed. A lesion moves the median
        little, as long as it is less than half of the brain. The scan's notes and the log say so.
+    4. Where the scan's texture (:func:`texture_of`) is not that of the network's normal scans, as on another scanner,
+       the map may be wrong without any alarm, and gives way to the smoothed intensity. This takes the values of the
+       joined map that as many normal voxels reach (``NormalLevel.worth``), so that thresholds keep their meaning.
+       Without an ``intensity_weight`` there is nothing to give way to, and the map stays. Notes and log say so.
 
     Args:
         args, kwargs: of ``SliceInferer``.
@@ -85,15 +96,53 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
         Returns:
             Map of shape (B, 1, X, Y, Z), in [0, 1], 0 outside the brain.
         """
-        brain = brain_of(inputs)
-        log_p = self.log_probability(inputs, network, *args, **kwargs)
-        score = self.map_weight * self._trusted(log_p, brain, unwrap(network))
+        brain, own = brain_of(inputs), unwrap(network)
+        left_out = torch.tensor([self._gives_way(inputs[k : k + 1], own) for k in range(len(inputs))])
+        if left_out.all():
+            score = own.normal_level.worth_of(self.suspicion(inputs, network))
+        else:
+            log_p = self.log_probability(inputs, network, *args, **kwargs)
+            score = self.joined(self._trusted(log_p, brain, own), inputs, network)
+            if left_out.any():
+                score[left_out] = own.normal_level.worth_of(self.suspicion(inputs, network))[left_out]
+        return torch.where(brain, score, 0.0)
+
+    def joined(self, log_p: torch.Tensor, inputs: torch.Tensor, network: Callable) -> torch.Tensor:
+        """
+        Product of map and intensity.
+
+        Args:
+            log_p: of :meth:`log_probability`.
+            inputs: the volumes that it is of, (B, C, X, Y, Z).
+            network: as in the call.
+
+        Returns:
+            (B, 1, X, Y, Z), in [0, 1], of any value outside the brain.
+        """
+        score = self.map_weight * log_p
         if self.intensity_weight:
-            image = self.intensity(inputs, network)
-            image = image if self.intensity_weight > 0 else 1.0 - image
             least = max(self._usual(unwrap(network)), _DARKEST)
-            score = score + abs(self.intensity_weight) * image.clamp(min=least).log()
-        return torch.where(brain, score.exp(), 0.0)
+            score = score + abs(self.intensity_weight) * self.suspicion(inputs, network).clamp(min=least).log()
+        return score.exp()
+
+    def suspicion(self, inputs: torch.Tensor, network: Callable) -> torch.Tensor:
+        """Smoothed intensity, (B, 1, X, Y, Z), in [0, 1]; 1 minus it where dark is suspicious."""
+        image = self.intensity(inputs, network)
+        return image if self.intensity_weight >= 0 else 1.0 - image
+
+    def _gives_way(self, volume: torch.Tensor, network: Any) -> bool:
+        """Whether the map of a scan, (1, C, X, Y, Z), is to be left out; what is doubtful is noted."""
+        level = getattr(network, "normal_level", None)
+        if level is None or torch.isnan(level.texture).any():
+            return False
+        texture = texture_of(volume, network)
+        if not level.is_strange(texture):
+            return False
+        gives_way = bool(self.intensity_weight) and level.knows_worth
+        doubt = _STRANGE.format(texture, *level.texture.tolist()) + (_LEFT_OUT if gives_way else _KEPT)
+        note(doubt)
+        logger.warning("%s.", doubt[0].upper() + doubt[1:])
+        return gives_way
 
     def log_probability(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Logarithm of the smoothed map's sigmoid, (B, 1, X, Y, Z), of any value outside the brain."""

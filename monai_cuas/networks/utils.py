@@ -97,7 +97,9 @@ def copy_state(network: nn.Module, state: Any, path: str | os.PathLike) -> nn.Mo
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ScanError(path, "this file holds no state dict of tensors", "give the model.pt that training wrote")
     own = network.state_dict()
-    wrong = sorted(state.keys() ^ own.keys()) or [k for k in own if own[k].shape != state[k].shape]
+    # what later versions added may be missing, and stays not set
+    other = sorted((state.keys() ^ own.keys()) - _later(network))
+    wrong = other or [k for k in state if own[k].shape != state[k].shape]
     if wrong:
         raise ScanError(
             path,
@@ -105,8 +107,13 @@ def copy_state(network: nn.Module, state: Any, path: str | os.PathLike) -> nn.Mo
             "use weights of the same network, or train anew",
         )
     require_state(network, state, path)
-    network.load_state_dict(state)
+    network.load_state_dict({**network.state_dict(), **state})
     return network
+
+
+def _later(network: nn.Module) -> set[str]:
+    """Names of buffers that weights of an earlier version do not have."""
+    return {f"{at}.{name}" for at, part in network.named_modules() for name in getattr(part, "later_buffers", ())}
 
 
 def require_state(network: nn.Module, state: Mapping[str, torch.Tensor], path: str | os.PathLike) -> None:

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
 
-from monai_cuas.calibration.normal_level import fit_normal_level
-from monai_cuas.inferers import JoinedMapInferer
+from monai_cuas.calibration.normal_level import fit_normal_level, texture_limits
+from monai_cuas.inferers import JoinedMapInferer, texture_of
 from monai_cuas.networks import load_weights, save_weights
 from monai_cuas.networks.nets import AnomalyUNet
 from monai_cuas.utils import CUASError, ScanError
@@ -70,3 +73,39 @@ def test_slices_with_a_lesion_do_not_count(network):
 def test_no_scan_at_all_is_said(network):
     with pytest.raises(CUASError, match="None of the 1 validation scans"):
         fit_normal_level(network, [{"image": "bad"}], _preprocessing, INFERER)
+
+
+def test_texture_limits_hold_as_many_scans_as_they_say():
+    draw = np.random.default_rng(0)
+    for n in (2, 5, 30):
+        inside = []
+        for _ in range(2000):
+            values = np.exp(draw.normal(-4.0, 0.2, n + 1))
+            low, high = texture_limits(values[:n])
+            inside.append(low <= values[n] <= high)
+        assert np.mean(inside) == pytest.approx(0.95, abs=0.02)
+    assert all(map(math.isnan, texture_limits([0.02])))
+    assert texture_limits([0.0, 0.0])[0] > 0
+
+
+def test_texture_is_of_training_scans_too_and_worth_of_equal_shares(network):
+    inferer = JoinedMapInferer(roi_size=[32, 32], spatial_dim=2, sw_batch_size=4, intensity_weight=1.0, smoothing=0.7)
+    scans, more = [{"image": k} for k in range(3)], [{"image": k} for k in range(10, 14)]
+    fit_normal_level(network, scans, _preprocessing, inferer, texture_list=[*more, {"image": "bad"}])
+    volumes = [_preprocessing(scan)["image"][None] for scan in [*scans, *more]]
+    textures = [texture_of(volume, network) for volume in volumes]
+    assert network.normal_level.texture.tolist() == pytest.approx(texture_limits(textures))
+    assert not any(map(network.normal_level.is_strange, textures))
+    joined, worth = [], []
+    with torch.no_grad():
+        for volume in volumes[:3]:
+            inside = volume > 0
+            joined.append(inferer(volume, network)[inside])
+            worth.append(network.normal_level.worth_of(inferer.suspicion(volume, network))[inside])
+    joined, worth = torch.cat(joined), torch.cat(worth)
+    for rate in (0.5, 0.1, 0.05):
+        threshold = joined.quantile(1 - rate)
+        assert float((worth >= threshold).float().mean()) == pytest.approx(rate, rel=0.02)
+    # a second fit forgets the first
+    fit_normal_level(network, scans[:1], _preprocessing, inferer)
+    assert torch.isnan(network.normal_level.texture).all()

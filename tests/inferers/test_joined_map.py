@@ -8,7 +8,7 @@ import torch
 from monai.data import MetaTensor
 from torch import nn
 
-from monai_cuas.inferers import BrainSmoothing, JoinedMapInferer, StandardizedIntensityInferer
+from monai_cuas.inferers import BrainSmoothing, JoinedMapInferer, StandardizedIntensityInferer, texture_of
 from monai_cuas.networks.layers import LandmarkStandardization, NormalLevel
 from monai_cuas.utils import collected_notes
 
@@ -142,3 +142,62 @@ def test_an_empty_scan_gives_zeros():
     network = _Gain()
     network.normal_level.set_level(-1.0)
     assert _inferer(intensity_weight=1.0, smoothing=1.0)(torch.zeros(1, 1, 16, 16, 2), network).abs().max() == 0
+
+
+def _strange(network: _Gain, volume: torch.Tensor, factor: float = 3.0) -> _Gain:
+    """The same network, whose normal scans have a texture so many times the volume's."""
+    texture = texture_of(volume[:1], network)
+    network.normal_level.set_texture(0.9 * factor * texture, 1.1 * factor * texture)
+    network.normal_level.set_worth(torch.tensor([0.3, 0.6]), torch.tensor([0.05, 0.4]))
+    return network
+
+
+@pytest.mark.parametrize("factor", [3.0, 0.3])
+def test_a_scan_of_another_texture_is_judged_by_its_brightness_alone(volume, factor):
+    inferer, volume = _inferer(intensity_weight=1.0, smoothing=1.0), volume[:1]
+    for gain in (4.0, -9.0):  # whatever the network says
+        network = _strange(_Gain(gain=gain), volume, factor)
+        with collected_notes() as notes:
+            score = inferer(volume, network)
+        inside = volume > 0
+        torch.testing.assert_close(
+            score[inside], network.normal_level.worth_of(inferer.intensity(volume, network))[inside]
+        )
+        assert score[~inside].abs().max() == 0
+        assert len(notes) == 1
+        assert "texture is not that of the network's normal scans" in notes[0]
+        assert "brightness alone decides" in notes[0]
+
+
+def test_a_scan_of_the_usual_texture_keeps_its_map(volume):
+    inferer, network = _inferer(intensity_weight=1.0), _Gain()
+    expected = inferer(volume, network)
+    with collected_notes() as notes:
+        torch.testing.assert_close(inferer(volume, _strange(network, volume, 1.0)), expected)
+    assert not notes
+    # one of two scans
+    smooth = BrainSmoothing(2.0)(volume[1:], volume[1:] > 0)
+    both = torch.cat([volume[:1], smooth])
+    score = inferer(both, network)
+    torch.testing.assert_close(score[:1], expected[:1])
+    torch.testing.assert_close(score[1:], inferer(smooth, network))
+    assert not torch.allclose(score[1:], inferer(smooth, _Gain()))
+
+
+def test_where_dark_is_suspicious_darkness_decides(volume):
+    inferer, network = _inferer(intensity_weight=-1.0), _strange(_Gain(), volume)
+    score, inside = inferer(volume[:1], network), volume[:1] > 0
+    image = network.standardize(volume[:1])
+    torch.testing.assert_close(score[inside], network.normal_level.worth_of(1 - image)[inside])
+
+
+@pytest.mark.parametrize("what", ["no intensity", "no worth"])
+def test_with_nothing_to_give_way_to_the_map_stays_and_it_is_said(volume, what):
+    inferer, network = _inferer(intensity_weight=0.0 if what == "no intensity" else 1.0), _strange(_Gain(), volume)
+    if what == "no worth":
+        network.normal_level.worth.fill_(float("nan"))
+    with collected_notes() as notes:
+        score = inferer(volume[:1], network)
+    torch.testing.assert_close(score, inferer(volume[:1], _Gain()))
+    assert len(notes) == 1
+    assert "out of its depth, and too little or too much may be found" in notes[0]
