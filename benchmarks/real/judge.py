@@ -8,7 +8,7 @@ A model beside all that needs no training, on the same scans:
 
 Rows: the model, its map alone, the same network with random weights, and the intensity raw, smoothed, median-filtered,
 two-sided and equalised. Thresholds of all come from the calibration scans of ``--normals``; the test scans are only
-counted. Beside the figures of ``evaluate``: mean Dice of a patient with a 95% bootstrap interval over patients, and a
+counted. Beside the figures of ``evaluate`` (healthy rate: of the list's normal test scans at the 1% threshold): mean Dice of a patient with a 95% bootstrap interval over patients, and a
 paired Wilcoxon test of the model against each other row.
 """
 
@@ -72,6 +72,16 @@ def rows(model: Model, normals: Path) -> dict[str, CalibratedInferer]:
     return {**found, **baselines()}
 
 
+_COLUMNS = {
+    "auprc": "AUPRC",
+    "dice_pooled": "Dice",
+    "oracle_dice": "oracle Dice",
+    "scan_auroc": "scan AUROC",
+    "slice_auroc": "slice AUROC",
+    "fpr_normal_pooled": "healthy rate",
+}
+
+
 def _patients(report: dict[str, Any]) -> dict[str, np.ndarray]:
     return {
         name: np.array([scan["dice"] for scan in method["scans"] if scan["diseased"] and scan["dice"] is not None])
@@ -80,23 +90,28 @@ def _patients(report: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def table(report: dict[str, Any], first: str) -> str:
-    """Markdown: pooled figures, mean Dice of a patient with its interval, and the paired test."""
+    """Markdown: figures that the scans allow, mean Dice of a patient with its interval, and the paired test."""
     dice = _patients(report)
-    lines = [
-        "| method | AUPRC | Dice | oracle Dice | mean Dice of a patient (95%) | p against the first |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, method in report["methods"].items():
-        group = method["groups"]["all lesions"]
-        figures = [f"{group[key]:.3f}" for key in ("auprc", "dice_pooled", "oracle_dice")]
-        if len(dice[name]) > 2:
-            low, high = bootstrap((dice[name],), np.mean, random_state=0).confidence_interval
-            figures.append(f"{dice[name].mean():.3f} ({low:.3f} to {high:.3f})")
-            figures.append("" if name == first else f"{wilcoxon(dice[first], dice[name]).pvalue:.2g}")
-        else:
-            figures += [f"{dice[name].mean():.3f}", ""]
+    groups = {name: method["groups"].get("all lesions", {}) for name, method in report["methods"].items()}
+    known = [key for key in _COLUMNS if any(group.get(key) is not None for group in groups.values())]
+    outlined = len(dice[first]) > 0
+    titles = [_COLUMNS[key] for key in known]
+    titles += ["mean Dice of a patient (95%)", "p against the first"] if outlined else []
+    lines = [f"| method | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
+    for name, group in groups.items():
+        figures = ["-" if group.get(key) is None else f"{group[key]:.3f}" for key in known]
+        if outlined:
+            figures += _compared(dice[name], dice[first], name == first)
         lines.append(f"| {name} | {' | '.join(figures)} |")
     return "\n".join(lines)
+
+
+def _compared(dice: np.ndarray, first: np.ndarray, is_first: bool) -> list[str]:
+    """Mean with its interval, and how sure the difference from the first row is; of two patients, the mean alone."""
+    if len(dice) < 3:
+        return [f"{dice.mean():.3f}", ""]
+    low, high = bootstrap((dice,), np.mean, random_state=0).confidence_interval
+    return [f"{dice.mean():.3f} ({low:.3f} to {high:.3f})", "" if is_first else f"{wilcoxon(first, dice).pvalue:.2g}"]
 
 
 def main() -> None:

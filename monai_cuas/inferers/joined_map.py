@@ -157,8 +157,7 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
 
     def _usual(self, network: Any) -> float:
         """What the median of the training's normal brains counts for; 0 if it is not known."""
-        landmarks = network.standardize.landmarks
-        median = float(landmarks[:, landmarks.shape[1] // 2].mean())
+        median = network.standardize.median
         return 0.0 if math.isnan(median) else median if self.intensity_weight > 0 else 1.0 - median
 
     @staticmethod

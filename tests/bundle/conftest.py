@@ -18,6 +18,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from monai_cuas.bundle import with_bases
 from monai_cuas.inferers import StandardizedIntensityInferer
+from monai_cuas.networks.layers import DEFAULT_LEVELS
 from monai_cuas.networks.nets import StandardizedIntensity
 from monai_cuas.phantom import make_phantom_cohort
 from monai_cuas.recipe import describe, write_model
@@ -88,7 +89,7 @@ def training_config(method: str = "synthetic_anomaly", **overrides: Any) -> Conf
 def write_bright(path: Path, landmarks: torch.Tensor | None = None, lowest: float = 0.0) -> Path:
     """Weights whose map is the intensity itself, so that what is bright in a scan must be marked, at its place."""
     network = StandardizedIntensity()
-    network.standardize.fit((torch.linspace(0, 10, 11) if landmarks is None else landmarks).view(1, 1, 11))
+    network.standardize.fit(((10 * torch.tensor(DEFAULT_LEVELS)) if landmarks is None else landmarks).view(1, 1, -1))
     network.calibration.set_(torch.linspace(lowest, 1.0, len(network.calibration.rates)))
     recipe = describe(network, AnomalyPreprocessing(), StandardizedIntensityInferer(), "raw intensity")
     write_model(path, network, recipe, {"n_scans": 0})
@@ -100,7 +101,7 @@ def write_untrained(path: Path, method: str = "synthetic_anomaly", **overrides: 
     torch.manual_seed(0)
     config = training_config(method, **overrides)
     network, recipe = (config.get_parsed_content(name) for name in ("network_def", "recipe"))
-    network.standardize.fit(torch.linspace(0, 10, 11).square().view(1, 1, 11))
+    network.standardize.fit((10 * torch.tensor(DEFAULT_LEVELS)).square().view(1, 1, -1))
     rates = network.calibration.rates
     network.calibration.set_(torch.linspace(-1.0, 1.0, len(rates)))
     write_model(path, network, recipe, {"n_scans": 0})

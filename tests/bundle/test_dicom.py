@@ -16,6 +16,7 @@ from monai.bundle import ConfigWorkflow
 
 pytest.importorskip("highdicom", reason="needs monai_cuas[dicom]")
 
+from monai_cuas.networks.layers import DEFAULT_LEVELS
 from tests import dicom_files as made
 from tests.dicom_seg import by_hand
 
@@ -30,7 +31,7 @@ SECRETS = (*made.IDENTITY, "DOE_JOHN", "ZYXID-OTHER")
 
 @pytest.fixture(scope="module")
 def bright(tmp_path_factory):
-    landmarks = torch.linspace(0, 10, 11).square()
+    landmarks = (10 * torch.tensor(DEFAULT_LEVELS)).square()
     return write_bright(tmp_path_factory.mktemp("bright") / "model.pt", landmarks, lowest=-1.0)
 
 

@@ -9,6 +9,7 @@ from monai.data import DataLoader
 from monai.transforms import Compose, RandGaussianNoised
 
 from monai_cuas.data.seeded import SeededDataset, default_workers
+from monai_cuas.networks.layers import DEFAULT_LEVELS
 from monai_cuas.transforms import (
     LandmarkStandardize,
     LandmarkStandardized,
@@ -79,7 +80,7 @@ def test_workers_are_what_the_machine_has():
 
 
 def test_the_chain_of_the_training_alters_standardised_slices_inside_the_brain():
-    quantiles = torch.linspace(10, 200, 11).view(1, 1, 11)
+    quantiles = (200 * torch.tensor(DEFAULT_LEVELS) + 10).view(1, 1, -1)
     mask = torch.zeros(1, 48, 48)
     mask[:, 8:40, 8:40] = 1
     image = mask * (0.3 + 0.3 * torch.rand(1, 48, 48, generator=torch.Generator().manual_seed(0)))

@@ -9,7 +9,7 @@ from monai.data import MetaTensor
 from torch import nn
 
 from monai_cuas.inferers import BrainSmoothing, JoinedMapInferer, StandardizedIntensityInferer, texture_of
-from monai_cuas.networks.layers import LandmarkStandardization, NormalLevel
+from monai_cuas.networks.layers import DEFAULT_LEVELS, LandmarkStandardization, NormalLevel
 from monai_cuas.utils import collected_notes
 
 
@@ -52,7 +52,7 @@ def test_the_product_by_hand(volume):
 
 def test_what_is_darker_than_usual_is_not_punished_for_it(volume):
     network = _Gain(gain=0.0)
-    network.standardize.fit(torch.linspace(0, 100, 11).view(1, 1, 11))
+    network.standardize.fit((100 * torch.tensor(DEFAULT_LEVELS)).view(1, 1, -1))
     usual = float(network.standardize.landmarks[0, 5])
     image = network.standardize(volume)
     inside = volume > 0

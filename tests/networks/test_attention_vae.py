@@ -9,7 +9,13 @@ import torch
 from monai_cuas.calibration.scores import threshold_at
 from monai_cuas.losses import AttentionEntropyLoss, AttentionSizeLoss, ConstrainedVAELoss, ELBOLoss
 from monai_cuas.networks import load_weights, save_weights
-from monai_cuas.networks.layers import LandmarkStandardization, ScoreCalibration, gradient_weighted_map, scaled_by_rows
+from monai_cuas.networks.layers import (
+    DEFAULT_LEVELS,
+    LandmarkStandardization,
+    ScoreCalibration,
+    gradient_weighted_map,
+    scaled_by_rows,
+)
 from monai_cuas.networks.nets import AttentionVAE
 from monai_cuas.utils import CUASError
 
@@ -156,7 +162,7 @@ def test_gradcam_constraint_reaches_the_encoder():
 def test_weights_round_trip_and_misfit(tmp_path):
     net = _net()
     net.calibration.set_(torch.linspace(0, 1, 11))
-    net.standardize.fit(torch.linspace(0, 100, 11).view(1, 1, 11))
+    net.standardize.fit((100 * torch.tensor(DEFAULT_LEVELS)).view(1, 1, -1))
     save_weights(net, tmp_path / "model.pt")
     loaded = load_weights(_net(), tmp_path / "model.pt")
     assert loaded.calibration.is_calibrated
@@ -197,15 +203,15 @@ def test_standardization_is_piecewise_linear():
     import numpy as np
 
     layer = LandmarkStandardization(1)
-    q = torch.tensor([0.0, 5, 7, 9, 12, 20, 30, 33, 41, 60, 100]).view(1, 1, 11)
+    q = torch.tensor([0.0, 7, 30, 100]).view(1, 1, -1)
     layer.fit(q)
     levels = [0.0, *layer.levels.tolist()]
-    values = [0.0, *(0.05 + 0.55 * q.flatten() / 100).tolist()]
-    x = torch.linspace(0, 0.99, 57).view(1, 1, 57)
+    values = [0.0, *(0.05 + 0.35 * q.flatten() / 100).tolist()]
+    x = torch.linspace(0, 0.7, 57).view(1, 1, 57)
     np.testing.assert_allclose(layer(x).flatten(), np.interp(x.flatten(), levels, values), atol=1e-6)
-    assert layer(torch.tensor([[[0.0, 5.0]]])).flatten().tolist() == [0.0, 1.0]
+    assert layer(torch.tensor([[[0.0, 9.0]]])).flatten().tolist() == [0.0, 1.0]
     with pytest.raises(ValueError, match="above its first"):
-        layer.fit(torch.zeros(1, 1, 11))
+        layer.fit(torch.zeros(1, 1, len(DEFAULT_LEVELS)))
 
 
 def test_calibration_is_exact_at_known_rates_and_skips_unknown_ones():

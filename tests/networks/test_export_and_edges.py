@@ -15,7 +15,7 @@ from monai.networks.utils import convert_to_onnx
 from torch.nn.parallel import DistributedDataParallel
 
 from monai_cuas.losses import AttentionEntropyLoss, AttentionSizeLoss, ConstrainedVAELoss, ELBOLoss
-from monai_cuas.networks.layers import LandmarkStandardization, ScoreCalibration
+from monai_cuas.networks.layers import DEFAULT_LEVELS, LandmarkStandardization, ScoreCalibration
 from monai_cuas.networks.nets import AttentionVAE
 
 
@@ -28,7 +28,7 @@ def test_onnx_gives_the_same_map():
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
     net = _net().eval()
-    net.standardize.fit(torch.linspace(0, 10, 11).square().view(1, 1, 11))
+    net.standardize.fit((10 * torch.tensor(DEFAULT_LEVELS)).square().view(1, 1, -1))
     x = torch.rand(2, 1, 24, 24)
     session = runtime.InferenceSession(convert_to_onnx(net, [x]).SerializeToString())
     (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
@@ -150,7 +150,7 @@ def test_half_precision_maps_are_scored_in_single(dtype):
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), 50.0])
 def test_landmarks_refuse_broken_quantiles(broken):
-    quantiles = torch.linspace(0, 10, 11).view(1, 1, 11).clone()
-    quantiles[0, 0, 3] = broken
+    quantiles = (10 * torch.tensor(DEFAULT_LEVELS)).view(1, 1, -1).clone()
+    quantiles[0, 0, 1] = broken
     with pytest.raises(ValueError, match="finite and ascend"):
         LandmarkStandardization(1).fit(quantiles)

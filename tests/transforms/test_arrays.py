@@ -11,6 +11,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from monai_cuas.networks.layers import LandmarkStandardization
 from monai_cuas.transforms import (
     AnomalyPreprocessing,
     BrainMask,
@@ -48,6 +49,27 @@ def test_quantile_ties_stay_finite_and_ordered():
         ForegroundQuantileScale()(np.ones((1, 9, 1, 1)), np.ones((1, 9, 1, 1)))
     with pytest.raises(ValueError, match="empty"):
         ForegroundQuantileScale()(image, 0 * image)
+
+
+def _contrast_of_lesion(share):
+    """How far the lesion lies above the healthy median, in spreads of what is healthy, after standardisation."""
+    rng = np.random.default_rng(0)
+    healthy = rng.normal(100, 10, (1, 40, 40, 10)).astype(np.float32)
+    sick, lesion = healthy.copy(), np.zeros((40, 40, 10), bool)
+    lesion.reshape(-1)[: int(share * lesion.size)] = True
+    sick[0, lesion] = 140
+    inside = np.ones((1, *lesion.shape), bool)
+    scale, learnt = ForegroundQuantileScale(), LandmarkStandardization(1)
+    learnt.fit(scale.quantiles(healthy, inside)[None])
+    values = learnt(torch.as_tensor(scale(sick, inside))[None]).numpy()[0, 0]
+    normal = learnt(torch.as_tensor(scale(healthy, inside))[None]).numpy()[0, 0]
+    assert values[lesion].min() > values[~lesion].max()
+    return (values[lesion].mean() - np.median(values[~lesion])) / normal.std()
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.1, 0.85), (0.2, 0.7), (0.28, 0.5)])
+def test_a_large_lesion_is_not_dimmed_for_its_size(share, kept):
+    assert _contrast_of_lesion(share) > kept * _contrast_of_lesion(0.005)
 
 
 @pytest.mark.parametrize("background", [0.0, -1024.0, 3.5])

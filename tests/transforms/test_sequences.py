@@ -19,6 +19,7 @@ from monai_cuas.data.scans import scan_datalist
 from monai_cuas.data.slices import SliceDataset
 from monai_cuas.inferers import CalibratedInferer
 from monai_cuas.losses import AttentionEntropyLoss, ConstrainedVAELoss, ELBOLoss
+from monai_cuas.networks.layers import DEFAULT_LEVELS
 from monai_cuas.networks.nets import AttentionVAE
 from monai_cuas.transforms import AnomalyPostprocessing, AnomalyPreprocessing, LoadScand
 from monai_cuas.utils import ScanError
@@ -177,7 +178,7 @@ def test_train_and_infer_on_three_channels(tmp_path):
     items = cohort(tmp_path, 3)
     preprocessing = AnomalyPreprocessing(image_size=32, in_channels=3)
     landmarks = collect_landmarks(items[:2], preprocessing, progress=False)
-    assert landmarks.shape == (2, 3, 11)
+    assert landmarks.shape == (2, 3, len(DEFAULT_LEVELS))
     torch.manual_seed(0)
     network = tiny(landmarks).train()
     slices = SliceDataset(items[:2], preprocessing.for_slices(), tmp_path / "cache", progress=False)

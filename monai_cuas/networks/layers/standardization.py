@@ -12,9 +12,13 @@ from torch import nn
 
 __all__ = ["DEFAULT_LEVELS", "LandmarkStandardization"]
 
-DEFAULT_LEVELS = (0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99)
-# the darkest and the brightest landmark in [0, 1]: room below for the background, above for bright lesions
-_LOW, _HIGH = 0.05, 0.6
+# few levels, and none above 0.7, so that a lesion that is brighter than all else and fills less than 30% of the brain
+# is none of them. With levels up to 0.99 a large tumour stood for normal tissue and was dimmed for its size: on
+# 41 tumour patients' FLAIR, folds 1 to 3 of benchmarks/real, smoothed intensity had AUPRC 0.72 in place of 0.78.
+DEFAULT_LEVELS = (0.01, 0.1, 0.3, 0.7)
+# the darkest and the brightest landmark in [0, 1]: room below for the background, above for bright tissue (normals
+# reach about 0.6) and lesions brighter still
+_LOW, _HIGH = 0.05, 0.4
 
 
 class LandmarkStandardization(nn.Module):
@@ -30,6 +34,7 @@ class LandmarkStandardization(nn.Module):
     """
 
     nan_is_unset = True
+    __jit_unused_properties__ = ["median"]
 
     def __init__(self, n_channels: int, levels: Sequence[float] = DEFAULT_LEVELS) -> None:
         super().__init__()
@@ -42,6 +47,14 @@ class LandmarkStandardization(nn.Module):
     def is_fitted(self) -> bool:
         """Whether the landmarks are known."""
         return bool((~torch.isnan(self.landmarks)).all())
+
+    @property
+    def median(self) -> float:
+        """What the median of a normal brain becomes, the mean over the channels; NaN while that is not known."""
+        above = int(torch.searchsorted(self.levels, 0.5).clamp(1, len(self.levels) - 1))
+        low, high = self.levels[above - 1], self.levels[above]
+        between = torch.lerp(self.landmarks[:, above - 1], self.landmarks[:, above], (0.5 - low) / (high - low))
+        return float(between.mean())
 
     @torch.jit.unused
     def fit(self, quantiles: torch.Tensor) -> None:

@@ -17,8 +17,6 @@ from monai_cuas.networks.layers import DEFAULT_LEVELS
 
 __all__ = ["DEFAULT_LEVELS", "ForegroundQuantileScale", "foreground_quantiles"]
 
-"""Landmark levels of Nyul's standardisation, as fractions of the foreground."""
-
 _MAX_SAMPLES = 1_000_000
 _MIN_FOREGROUND = 1e-3
 _MIN_KNOT_DISTANCE = 1e-3
