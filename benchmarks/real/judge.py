@@ -8,8 +8,8 @@ A model beside all that needs no training, on the same scans:
 
 Rows: the model, its map alone, the same network with random weights, and the intensity raw, smoothed, median-filtered,
 two-sided and equalised. Thresholds of all come from the calibration scans of ``--normals``; the test scans are only
-counted. Beside the figures of ``evaluate`` (healthy rate: of the list's normal test scans at the 1% threshold): mean Dice of a patient with a 95% bootstrap interval over patients, and a
-paired Wilcoxon test of the model against each other row.
+counted. Beside the figures of ``evaluate`` (healthy rate: of the list's normal test scans at the 1% threshold): mean
+Dice of a patient with a 95% bootstrap interval over patients, and a paired Wilcoxon test against each other row.
 """
 
 from __future__ import annotations
