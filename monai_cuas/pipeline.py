@@ -149,8 +149,15 @@ class Model:
                 if kept != now and name != "brain_extraction":
                     raise CUASError(contradiction(self.path, name, now, kept))
 
-    def save(self, calibration: Mapping[str, Any]) -> None:
-        """Write the weights again, with the network's thresholds as they are now and what is said of them."""
+    def save(self, calibration: Mapping[str, Any], path: str | os.PathLike | None = None) -> None:
+        """
+        Write the weights again, with the network's thresholds as they are now and what is said of them.
+
+        Args:
+            calibration: see :func:`monai_cuas.recipe.write_model`.
+            path: a new file; None: the model's own.
+        """
+        self.path = Path(path or self.path)
         write_model(self.path, self.network, self.recipe, calibration)
         self._sha256 = file_digest(self.path)
 

@@ -39,6 +39,7 @@ __all__ = [
     "Recipe",
     "contradiction",
     "describe",
+    "describe_network",
     "file_digest",
     "read_model",
     "read_recipe",
@@ -290,12 +291,17 @@ def describe(
         sequences = [str(name) for name in modality.values()] if isinstance(modality, Mapping) else []
     return Recipe(
         method,
-        _spec(network, NETWORKS),
+        describe_network(network),
         as_plain(preprocessing.recorded),
         _spec(map_inferer, MAP_INFERERS),
         sequences,
         digest,
     )
+
+
+def describe_network(network: nn.Module) -> dict[str, Any]:
+    """Name and arguments of a network, as its recipe will say them."""
+    return _spec(network, NETWORKS)
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,33 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "calibrate",
         allow_abbrev=False,
         help="set a model's thresholds on normal scans",
-        description="Set the thresholds of a model on the calibration scans of a data list; they go into its weights.",
+        description="Set the thresholds of a model on normal scans that took no part in its training: the calibration "
+        "scans of a data list, or a folder of a scanner's own; they go into its weights, or into a new file.",
         epilog="Other arguments override ids of calibrate.json and inference.json: --max_fraction 0.05, --min_scans 5.",
     )
-    parser.add_argument("--model", required=True, metavar="MODEL.pt", help="weights that training wrote")
-    parser.add_argument("--dataset_dir", required=True, help="folder of dataset.json")
+    parser.add_argument(
+        "--model", required=True, metavar="MODEL", help="weights that training wrote, or a shipped name"
+    )
+    normals = parser.add_mutually_exclusive_group(required=True)
+    normals.add_argument("--dataset_dir", help="folder of dataset.json")
+    normals.add_argument(
+        "--normals", metavar="FOLDER", help="folder of normal scans, one of each subject, 5 to 20 or more"
+    )
+    parser.add_argument(
+        "--output", metavar="NEW.pt", help="weights file to write (default: MODEL itself, if it is a file)"
+    )
     parser.set_defaults(run=_run, overrides=[])
 
 
 def _run(arguments: argparse.Namespace) -> None:
     from ..bundle import run_bundle
+    from ..utils import CUASError, require_writable
 
-    given = {"dataset_dir": arguments.dataset_dir, "output_dir": os.path.dirname(arguments.model) or "."}
+    if arguments.output is None and not os.path.isfile(arguments.model):
+        raise CUASError(f"{arguments.model} is no weights file of yours: say with --output where the new one is to go.")
+    weights = arguments.output or arguments.model
+    folder = os.path.dirname(weights) or "."
+    require_writable(folder)
+    normals = {"normals": arguments.normals} if arguments.normals else {"dataset_dir": arguments.dataset_dir}
+    given = {**normals, "calibrated": weights, "output_dir": folder}
     run_bundle(["inference.json", "calibrate.json"], given, arguments.overrides, arguments.model)

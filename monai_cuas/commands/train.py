@@ -24,6 +24,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--output_dir", help="folder for the run")
     parser.add_argument("--method", default="synthetic_anomaly", help="method, by the name of its page in docs/methods")
     parser.add_argument("--seed", type=int, default=0, help="seed of the training (0)")
+    parser.add_argument(
+        "--start_from", metavar="MODEL", help="fine-tune these weights: a file, or the name of shipped ones"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     parser.set_defaults(run=_run, overrides=[])
 
@@ -31,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from ..bundle import method_overlays, run_bundle
 
-    names = ("dataset_dir", "output_dir", "seed")
+    names = ("dataset_dir", "output_dir", "seed", "start_from")
     given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     files = ["train.json", *method_overlays(arguments.method)]
     run_bundle(files, {**given, "resume": arguments.resume}, arguments.overrides, workflow_type="train")

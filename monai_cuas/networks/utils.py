@@ -116,6 +116,11 @@ def _later(network: nn.Module) -> set[str]:
     return {f"{at}.{name}" for at, part in network.named_modules() for name in getattr(part, "later_buffers", ())}
 
 
+def fitted_places(network: nn.Module) -> tuple[str, ...]:
+    """How the names begin of what is fitted to scans after training, or before it, and not learnt: NaN until it is."""
+    return tuple(f"{place}." for place, module in network.named_modules() if getattr(module, "nan_is_unset", False))
+
+
 def require_state(network: nn.Module, state: Mapping[str, torch.Tensor], path: str | os.PathLike) -> None:
     """
     Check that weights are numbers; NaN is allowed in buffers of modules in which it stands for "not set".
@@ -123,8 +128,8 @@ def require_state(network: nn.Module, state: Mapping[str, torch.Tensor], path: s
     Raises:
         ScanError: naming the first entry that is not finite.
     """
-    unset = [f"{place}." for place, module in network.named_modules() if getattr(module, "nan_is_unset", False)]
+    places = fitted_places(network)
     for key, value in state.items():
-        bad = value.isinf() if key.startswith(tuple(unset)) and unset else ~value.isfinite()
+        bad = value.isinf() if key.startswith(places) else ~value.isfinite()
         if value.is_floating_point() and bool(bad.any()):
             raise ScanError(path, f"its weights are not finite numbers ({key})", "copy it again or train anew")

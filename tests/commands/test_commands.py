@@ -118,3 +118,34 @@ def test_an_unknown_method_is_said(capsys):
 def test_one_version():
     assert json.loads((BUNDLE / "configs" / "metadata.json").read_text())["version"] == __version__
     assert load_model(SHIPPED).recipe.version == __version__
+
+
+@pytest.fixture
+def normals(tmp_path) -> Path:
+    x = np.stack(np.meshgrid(*[np.arange(40)] * 3, indexing="ij")) - 19.5
+    brain = (x**2).sum(axis=0) < 16**2
+    (tmp_path / "normals").mkdir()
+    for seed in range(3):
+        image = np.where(brain, 100 + np.random.default_rng(seed).normal(0, 8, brain.shape), 0)
+        path = tmp_path / "normals" / f"own{seed}.nii.gz"
+        nib.save(nib.Nifti1Image(image.astype(np.float32), np.diag([4.0, 4.0, 4.0, 1.0])), path)
+    return tmp_path / "normals"
+
+
+def test_own_normals_make_a_new_weights_file(scan, normals, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = SHIPPED.read_bytes()
+    asked = ["calibrate", "--model", "phantom", "--normals", "normals", "--device", "cpu"]
+    assert main([*asked, "--output", "own/own.pt"]) == 0
+    assert SHIPPED.read_bytes() == before
+    old, new = load_model("phantom", "cpu"), load_model("own/own.pt", "cpu")
+    assert new.calibration["n_scans"] == 3
+    assert (tmp_path / "own" / "own_calibration.json").is_file()
+    rates = [new.find(path, 0.05).mask.sum() / new.find(path, 0.05).brain.sum() for path in normals.iterdir()]
+    assert np.mean(rates) == pytest.approx(0.05, rel=0.2)
+    assert not np.array_equal(old.find(scan).map, new.find(scan).map)
+
+
+def test_a_shipped_model_is_never_calibrated_in_its_place(normals, capsys):
+    assert main(["calibrate", "--model", "phantom", "--normals", str(normals)]) == 1
+    assert "say with --output where the new one is to go" in capsys.readouterr().err
