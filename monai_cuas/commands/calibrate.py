@@ -21,17 +21,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "scans of a data list, or a folder of a scanner's own; they go into its weights, or into a new file.",
         epilog="Other arguments override ids of calibrate.json and inference.json: --max_fraction 0.05, --min_scans 5.",
     )
-    parser.add_argument(
-        "--model", required=True, metavar="MODEL", help="weights that training wrote, or a shipped name"
-    )
+    parser.add_argument("--model", required=True, metavar="MODEL", help="weights of a training, or a shipped name")
     normals = parser.add_mutually_exclusive_group(required=True)
     normals.add_argument("--dataset_dir", help="folder of dataset.json")
-    normals.add_argument(
-        "--normals", metavar="FOLDER", help="folder of normal scans, one of each subject, 5 to 20 or more"
-    )
-    parser.add_argument(
-        "--output", metavar="NEW.pt", help="weights file to write (default: MODEL itself, if it is a file)"
-    )
+    normals.add_argument("--normals", metavar="FOLDER", help="folder of normal scans, one of each subject, 5 or more")
+    parser.add_argument("--output", metavar="NEW.pt", help="weights file to write (default: the file MODEL itself)")
     parser.set_defaults(run=_run, overrides=[])
 
 

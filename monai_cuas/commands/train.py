@@ -24,9 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--output_dir", help="folder for the run")
     parser.add_argument("--method", default="synthetic_anomaly", help="method, by the name of its page in docs/methods")
     parser.add_argument("--seed", type=int, default=0, help="seed of the training (0)")
-    parser.add_argument(
-        "--start_from", metavar="MODEL", help="fine-tune these weights: a file, or the name of shipped ones"
-    )
+    parser.add_argument("--start_from", metavar="MODEL", help="fine-tune a model: a file, or a shipped name")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     parser.set_defaults(run=_run, overrides=[])
 

@@ -31,7 +31,8 @@ def test_what_is_learnt_is_taken_and_what_is_fitted_is_not(start):
     names = {name for name, _ in network.named_parameters()}
     assert all(torch.equal(network.state_dict()[name], kept[name]) for name in names)
     assert any(not torch.equal(before[name], kept[name]) for name in names)
-    assert not network.standardize.is_fitted and not network.calibration.is_calibrated
+    assert not network.standardize.is_fitted
+    assert not network.calibration.is_calibrated
     assert not torch.isnan(kept["standardize.landmarks"]).any()
 
 
