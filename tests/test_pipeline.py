@@ -39,7 +39,7 @@ def test_saving_a_calibration_gives_another_digest(tmp_path):
 
 
 def test_a_missing_path_is_one_sentence(tmp_path):
-    with pytest.raises(CUASError, match="Give a weights file"):
+    with pytest.raises(CUASError, match="Give the path"):
         load_model()
     with pytest.raises(ScanError, match="there is no such weights file"):
         load_model(tmp_path / "none.pt")
