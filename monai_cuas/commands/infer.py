@@ -36,6 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--brain_extraction", choices=["none", "given", "hd-bet", "head-ct"], help="for scans with skull"
     )
     parser.add_argument("--min_component_ml", type=float, default=0.0, help="leave out smaller findings")
+    parser.add_argument("--skip_existing", action="store_true", help="leave out scans that are done")
     parser.add_argument("--dicom_seg", action="store_true", help="also write a DICOM SEG for each DICOM series")
     parser.set_defaults(run=_run, overrides=[])
 
@@ -50,6 +51,7 @@ def _run(arguments: argparse.Namespace) -> None:
         "output_dir": arguments.output_dir,
         "rate": arguments.rate,
         "min_component_ml": arguments.min_component_ml,
+        "skip_existing": arguments.skip_existing,
         **({"brain_extraction": arguments.brain_extraction} if arguments.brain_extraction else {}),
     }
     files = ["inference.json", *(["dicom_seg.json"] if arguments.dicom_seg else [])]

@@ -49,12 +49,13 @@ class TolerantDataset(IterableDataset):
         transform: preprocessing; whatever it raises for a scan leaves out that scan.
         image_key: key of the path that names the scan.
         failed: list that takes the failures, emptied at the start of each pass.
+        allow_empty: an empty list is no fault: all is done.
 
     Attributes:
         failed: (file, sentence) of each scan that could not be used in the last pass.
 
     Raises:
-        CUASError: if ``data`` is empty.
+        CUASError: if ``data`` is empty and may not be.
     """
 
     def __init__(
@@ -63,8 +64,9 @@ class TolerantDataset(IterableDataset):
         transform: Callable | None = None,
         image_key: str = "image",
         failed: list[tuple[str, str]] | None = None,
+        allow_empty: bool = False,
     ) -> None:
-        if not data:
+        if not data and not allow_empty:
             raise CUASError("there is no scan in the list; check the input folder or the name of the list.")
         super().__init__(list(data), transform)
         self.image_key = image_key

@@ -6,6 +6,7 @@ from __future__ import annotations
 from .best_weights import BestWeightsSaver
 from .dicom_seg_saver import DicomSegSaver
 from .epoch_seed import EpochSeedHandler
+from .finished import FinishedScans
 from .nan_stop import StopOnNan
 from .progress import EpochProgressBar
 from .result_saver import AnomalyResultSaver
@@ -17,6 +18,7 @@ __all__ = [
     "DicomSegSaver",
     "EpochProgressBar",
     "EpochSeedHandler",
+    "FinishedScans",
     "StopOnNan",
     "TrainingCheckpoint",
     "find_checkpoints",

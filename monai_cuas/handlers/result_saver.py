@@ -171,6 +171,7 @@ class AnomalyResultSaver:
         row = self._row(name, file, anomaly, mask, brain, affine, seconds)
         row["threshold_raised_to"] = self._raised(item)
         row["notes"] = self._meta(item, "notes")
+        row["made_with"] = str(first_item(item.get("made_with", "")) or "")
         if self.overlay:
             self._draw(name, read_display_scan(item, anomaly, self.image_key), anomaly, mask, brain, affine, row)
         update_csv(self.output_dir / "results.csv", row)

@@ -1,0 +1,113 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Which scans of a batch are done already, so that one that was stopped goes on where it stopped."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.utils import ensure_tuple
+
+from .. import __version__
+from ..io.dicom.index import get_series, is_series_path
+from ..recipe import file_digest
+from ..utils import as_plain, brain_mask_beside
+from ..utils.progress import track
+
+__all__ = ["FinishedScans"]
+
+logger = logging.getLogger(__name__)
+
+_RESULTS = ("{}_anomaly.nii.gz", "{}_mask.nii.gz", "{}_overlay.png")
+# from as many scans on, one sees that they are looked at
+_MANY = 50
+# their header and their voxels are files of their own
+_PAIRS = (".hdr", ".img", ".mhd", ".nhdr")
+
+
+class FinishedScans:
+    """
+    The scans of a folder of results that are done: by the same weights and settings, of the same voxels, whole.
+
+    What a result was made with is a column of ``results.csv``: the first 16 digits of the SHA-256 of the version, the
+    settings and the scan's files. Files count by their content, those of a DICOM series by name, size and time.
+
+    Args:
+        output_dir: folder of the results.
+        skip: leave the done ones out; else all are listed, and only marked for the table.
+        made_with: all that decides a result beside the scan; plain data.
+    """
+
+    def __init__(self, output_dir: str | os.PathLike, skip: bool = False, **made_with: Any) -> None:
+        self.output_dir, self.skip = Path(output_dir), skip
+        self.made_with = as_plain({"version": __version__, **made_with})
+
+    def unfinished(self, datalist: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """
+        List what is to be done.
+
+        Args:
+            datalist: of ``scan_datalist``, with "image" and "name".
+
+        Returns:
+            The entries, with what their results will be made with under "made_with".
+        """
+        looked = track(datalist, "looking at the scans", show=len(datalist) >= _MANY)
+        marked = [{**entry, "made_with": self.key(entry)} for entry in looked]
+        if not self.skip:
+            return marked
+        done = self._done()
+        left = [entry for entry in marked if done.get(str(entry.get("name"))) != entry["made_with"]]
+        skipped = len(marked) - len(left)
+        logger.info("%d of %d scans are done, by the same weights and settings, and skipped", skipped, len(marked))
+        return left
+
+    def key(self, entry: Mapping[str, Any]) -> str:
+        """What a scan's result is made with, 16 hexadecimal digits; of a scan that cannot be read, of its path."""
+        scan = {key: value for key, value in entry.items() if key != "name"}
+        stamps = [_stamp(path, content) for path, content in _files(entry)]
+        said = json.dumps([self.made_with, scan, stamps], sort_keys=True, default=os.fspath)
+        return hashlib.sha256(said.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+    def _done(self) -> dict[str, str]:
+        """By name, what the whole results of the folder were made with."""
+        table = self.output_dir / "results.csv"
+        if not table.is_file():
+            return {}
+        with open(table, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return {row["name"]: row["made_with"] for row in rows if row.get("made_with") and self._whole(row["name"])}
+
+    def _whole(self, name: str) -> bool:
+        # each is written whole or not at all
+        return all((self.output_dir / result.format(name)).is_file() for result in _RESULTS)
+
+
+def _files(entry: Mapping[str, Any]) -> list[tuple[str, bool]]:
+    """Every file that an entry's voxels come from, and whether its content is to be read."""
+    found: list[tuple[str, bool]] = []
+    for image in map(os.fspath, ensure_tuple(entry["image"])):
+        if is_series_path(image):
+            found += [(os.fspath(header.file), False) for header in get_series(image).headers]
+            continue
+        path = Path(image)
+        pair = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*")) if path.suffix.lower() in _PAIRS else []
+        found += [(str(file), True) for file in (image, *pair, brain_mask_beside(image)) if file]
+    mask = entry.get("brain_mask_file")
+    return found + ([(os.fspath(mask), True)] if mask else [])
+
+
+def _stamp(path: str, content: bool) -> list[Any]:
+    if not os.path.isfile(path):
+        return [path]  # the reader will say what is wrong with it
+    status = os.stat(path)
+    return [path, file_digest(path)] if content else [path, status.st_size, status.st_mtime_ns]

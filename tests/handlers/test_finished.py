@@ -1,0 +1,33 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import pytest
+
+from monai_cuas.handlers import FinishedScans
+
+
+@pytest.fixture
+def entry(tmp_path):
+    (tmp_path / "a.mhd").write_bytes(b"ElementDataFile = a.raw")
+    (tmp_path / "a.raw").write_bytes(b"voxels")
+    return {"image": str(tmp_path / "a.mhd"), "name": "a"}
+
+
+def test_a_key_is_of_settings_and_of_every_file(tmp_path, entry):
+    finished = FinishedScans(tmp_path, made_with=["weights", 0.01])
+    key = finished.key(entry)
+    assert key == FinishedScans(tmp_path, made_with=["weights", 0.01]).key(dict(entry))
+    assert key != FinishedScans(tmp_path, made_with=["weights", 0.02]).key(entry)
+    assert key == finished.key({**entry, "name": "another"})
+    assert key != finished.key({**entry, "image_channels": [0]})
+    (tmp_path / "a.raw").write_bytes(b"voxelx")
+    assert key != finished.key(entry)
+
+
+def test_a_scan_that_is_gone_has_a_key_too_and_nothing_is_done_without_a_table(tmp_path, entry):
+    finished = FinishedScans(tmp_path / "none", skip=True)
+    gone = {"image": str(tmp_path / "gone.nii.gz"), "name": "gone"}
+    assert [e["name"] for e in finished.unfinished([entry, gone])] == ["a", "gone"]
+    assert all(len(e["made_with"]) == 16 for e in finished.unfinished([entry, gone]))
