@@ -30,6 +30,7 @@ from .lifeline import end_with_the_server, is_server
 from .model import ServedModel
 from .reading import MostAnomalousFirst, ScanScoring, keep_score
 from .requests import InferOptions, Upload, check_id, check_tag, refuse, suffix_of
+from .temporary import own_temporary_folder
 from .training import TrainOnNormals
 
 __all__ = ["MODEL", "CheckedSessions", "CUASApp"]
@@ -78,6 +79,8 @@ class CUASApp(MONAILabelApp):
         for name in ("monailabel", "dicomweb_client", "task_train", "task_scoring", "task_batch_infer"):
             logging.getLogger(name).setLevel(logging.ERROR)
         end_with_the_server()
+        if "start_server" in sys.argv:
+            own_temporary_folder(app_dir)
         self.model = ServedModel(Path(app_dir, "model", MODEL))
         super().__init__(
             app_dir=app_dir,

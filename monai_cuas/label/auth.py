@@ -1,13 +1,13 @@
 # Copyright (c) monai_cuas contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Tokens of an OpenID Connect realm, checked as monailabel 0.8.5 means to but does not."""
+"""Tokens of an OpenID Connect provider, checked as monailabel 0.8.5 means to but does not."""
 
 from __future__ import annotations
 
-import logging
 import os
-import time
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import jwt
@@ -16,44 +16,53 @@ from fastapi import HTTPException
 from monailabel.config import settings
 from monailabel.endpoints.user import auth
 
-__all__ = ["AUDIENCE_VARIABLE", "ISSUER_VARIABLE", "install", "user_of"]
+from .keys import ALGORITHMS, ProviderKeys
 
-logger = logging.getLogger(__name__)
+__all__ = ["AUDIENCE_VARIABLE", "ISSUER_VARIABLE", "install", "user_of"]
 
 ISSUER_VARIABLE = "MONAI_CUAS_AUTH_ISSUER"
 AUDIENCE_VARIABLE = "MONAI_CUAS_AUTH_AUDIENCE"
-_REFRESH_SECONDS = 60.0
-_last_refresh = -_REFRESH_SECONDS
 
 
-def _key() -> str:
-    try:
-        return str(auth.get_public_key(settings.MONAI_LABEL_AUTH_REALM_URI))
-    except (requests.RequestException, KeyError, ValueError):
-        raise HTTPException(503, "The server cannot reach the realm that tokens are checked with.") from None
+@lru_cache
+def _provider(uri: str) -> ProviderKeys:
+    return ProviderKeys(uri)
 
 
 def _decode(token: str) -> dict[str, Any]:
+    keys = _provider(settings.MONAI_LABEL_AUTH_REALM_URI)
+    try:
+        candidates = keys.candidates(token)
+        try:
+            return _verified(token, candidates)
+        except jwt.InvalidSignatureError:
+            # the provider may have a new key, of the same name or of none
+            if not keys.refresh():
+                raise
+            return _verified(token, keys.candidates(token))
+    except (requests.RequestException, jwt.PyJWKError, KeyError, ValueError):
+        raise HTTPException(503, "The server cannot reach the provider that tokens are checked with.") from None
+
+
+def _verified(token: str, keys: Sequence[Any]) -> dict[str, Any]:
+    """What a token says, if one of the keys signed it."""
     audience = os.environ.get(AUDIENCE_VARIABLE) or None
-    return jwt.decode(
-        token,
-        _key(),
-        # Only these: a token may not choose "none", or HMAC with the public key for a secret.
-        algorithms=["RS256", "RS384", "RS512"],
-        issuer=os.environ.get(ISSUER_VARIABLE) or settings.MONAI_LABEL_AUTH_REALM_URI,
-        audience=audience,
-        options={"require": ["exp", "iss"], "verify_aud": audience is not None},
-    )
-
-
-def _forget_key() -> bool:
-    """Let the key be fetched again, as the realm may have a new one; at most once a minute."""
-    global _last_refresh
-    if time.monotonic() - _last_refresh < _REFRESH_SECONDS:
-        return False
-    _last_refresh = time.monotonic()
-    auth.get_public_key.cache.clear()
-    return True
+    wrong: jwt.InvalidTokenError = jwt.InvalidSignatureError("no key")
+    for key in keys:
+        try:
+            return jwt.decode(
+                token,
+                key,
+                algorithms=list(ALGORITHMS),
+                issuer=os.environ.get(ISSUER_VARIABLE) or settings.MONAI_LABEL_AUTH_REALM_URI,
+                audience=audience,
+                options={"require": ["exp", "iss"], "verify_aud": audience is not None},
+            )
+        except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError) as error:
+            wrong = error
+        except (jwt.InvalidKeyError, TypeError):  # a key of another kind than the token's algorithm
+            wrong = jwt.InvalidSignatureError("another kind of key")
+    raise wrong
 
 
 def _roles(payload: dict[str, Any]) -> list[str]:
@@ -69,16 +78,11 @@ def user_of(token: str) -> auth.User:
 
     Raises:
         jwt.InvalidTokenError: if the token is not valid; MONAI Label answers 401.
-        HTTPException: 503 if the realm cannot be reached.
+        HTTPException: 503 if the provider cannot be reached.
     """
     if not settings.MONAI_LABEL_AUTH_ENABLE:
         return auth.DEFAULT_USER
-    try:
-        payload = _decode(token)
-    except jwt.InvalidSignatureError:
-        if not _forget_key():
-            raise
-        payload = _decode(token)
+    payload = _decode(token)
     names = (settings.MONAI_LABEL_AUTH_TOKEN_USERNAME, settings.MONAI_LABEL_AUTH_TOKEN_EMAIL)
     name, email = (payload.get(n) for n in names)
     return auth.User(username=str(name or payload.get("sub", "unknown")), email=email, roles=_roles(payload))

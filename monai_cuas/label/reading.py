@@ -16,6 +16,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from ..utils import CUASError
 from .datastore import INFO_KEY
+from .line import heavy
 from .model import ServedModel
 from .requests import InferOptions, check_size, sentence
 
@@ -38,7 +39,8 @@ def score_image(model: ServedModel, datastore: Any, image: str) -> dict[str, Any
     try:
         path = datastore.get_image_uri(image)
         check_size(path)
-        finding = model.find(path, InferOptions(rate=float(model.defaults.get("rate", 0.01))))
+        with heavy.turn():
+            finding = model.find(path, InferOptions(rate=float(model.defaults.get("rate", 0.01))))
         kept = {"score": finding.summary["scan_score"], "weights": weights}
     except CUASError as error:
         kept = {"failed": sentence(error, image), "weights": weights}

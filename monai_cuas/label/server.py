@@ -10,10 +10,11 @@ import json
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import traceback
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,17 +42,20 @@ from monailabel.utils.async_tasks.task import AsyncTask
 from monailabel.utils.others.generic import get_mime_type
 from requests_toolbelt import MultipartEncoder
 from starlette.background import BackgroundTask
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from ..utils import CUASError, user_message
 from . import auth, viewer
+from .line import heavy, long
 from .parameters import checked
 from .requests import Upload, check_id, check_size, check_tag, parse_params, refuse, sentence, suffix_of
 
-__all__ = ["MAX_UPLOAD_VARIABLE", "app", "create_app"]
+__all__ = ["HOSTS_VARIABLE", "MAX_UPLOAD_VARIABLE", "app", "create_app"]
 
 logger = logging.getLogger(__name__)
 
 MAX_UPLOAD_VARIABLE = "MONAI_CUAS_MAX_UPLOAD_MB"
+HOSTS_VARIABLE = "MONAI_CUAS_HOSTS"
 
 # What of MONAI Label's own is kept. Gone are: upload and removal of weights, whole slides, reloading, downloads of the
 # weights, GPU listing, the pages that load scripts from the internet; and what is written anew below.
@@ -147,7 +151,8 @@ def infer(
             raise refuse(400, "Name an image, a session, or upload a file.")
         if output is Output.anomaly:
             request["anomaly_map"] = True
-        result = app.infer(request)
+        with heavy.turn():
+            result = app.infer(request)
         return _answer(app, result, image, options, output, folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -178,7 +183,10 @@ def begin_training(user: Admin, model: str = "", params: dict[str, Any] | None =
     """Train on the scans that readers marked as normal, in a process of its own."""
     app = app_instance()
     name = _known_model(model or next(iter(app._trainers)))
-    return _begin("train", name, checked("train", (params or {}).get(name, params)), run_sync)
+    asked = checked("train", (params or {}).get(name, params))
+    with heavy.turn():
+        app._trainers[name].require_subjects(app.datastore())
+    return _begin("train", name, asked, run_sync)
 
 
 @router.post("/scoring/", include_in_schema=False)
@@ -197,7 +205,9 @@ def begin_scoring(
 @router.post("/activelearning/{strategy}")
 def next_scan(user: Reader, strategy: str, params: dict[str, Any] | None = None) -> Any:
     """The scan to read next."""
-    return activelearning.sample(strategy, checked("next", params), user.username)
+    asked = checked("next", params)
+    with long.turn():
+        return activelearning.sample(strategy, asked, user.username)
 
 
 def _known_model(model: str) -> str:
@@ -213,10 +223,11 @@ def _begin(method: str, model: str | None, request: dict[str, Any], run_sync: bo
     laid over the request.
 
     Raises:
-        HTTPException: 429 if one of its kind runs already.
+        HTTPException: 429 if one of its kind runs already, or too many are waited for.
     """
     whole = {**request, **({"model": model} if model else {})}
-    task, _ = AsyncTask.run(method, request=whole, params={}, force_sync=run_sync)
+    with long.turn() if run_sync else nullcontext():
+        task, _ = AsyncTask.run(method, request=whole, params={}, force_sync=run_sync)
     if task is None:
         raise refuse(429, f"{method} runs already; ask for its state, or stop it first.")
     return task
@@ -263,7 +274,8 @@ def add_image(
         path = _store(file, folder, "scan")
         check_size(path)
         try:
-            app.model.model().preprocessing()({"image": str(path)})
+            with heavy.turn():
+                app.model.model().preprocessing()({"image": str(path)})
         except CUASError as error:
             raise refuse(422, sentence(error, "The uploaded scan")) from None
         return {"image": app.datastore().add_image(image, str(path), {**information, "user": user.username})}
@@ -284,9 +296,9 @@ def save_label(
     with tempfile.TemporaryDirectory(prefix="cuas-") as folder:
         path = _label_file(app, image, label, information, folder)
         try:
-            saved = app.datastore().save_label(
-                image, str(path), check_tag(tag or "final"), {**information, "user": user.username}
-            )
+            said = {**information, "user": user.username}
+            with heavy.turn():
+                saved = app.datastore().save_label(image, str(path), check_tag(tag or "final"), said)
         except CUASError as error:
             raise refuse(422, sentence(error, "The label")) from None
     return {"image": image, "label": saved}
@@ -391,6 +403,19 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         AsyncTask.stop(method)
 
 
+def _hosts() -> list[str]:
+    """
+    Names by which the server may be called.
+
+    A page that a browser shows may have its name point to this machine (DNS rebinding); a server without tokens would
+    then answer it. One that listens to this machine alone is called by this machine's names.
+    """
+    told = [name.strip() for name in os.environ.get(HOSTS_VARIABLE, "").split(",") if name.strip()]
+    given = [sys.argv[k + 1] for k, word in enumerate(sys.argv[:-1]) if word in ("-i", "--host")]
+    local = "start_server" in sys.argv and given[-1:] in (["127.0.0.1"], ["localhost"])
+    return told or (["127.0.0.1", "localhost"] if local else ["*"])
+
+
 def create_app() -> FastAPI:
     """The ASGI app, for ``--uvicorn_app monai_cuas.label.server:app``."""
     auth.install()
@@ -410,6 +435,7 @@ def create_app() -> FastAPI:
     origins = [str(origin).rstrip("/") for origin in settings.MONAI_LABEL_CORS_ORIGINS or []]
     if origins:
         made.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"])
+    made.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(), www_redirect=False)
     made.add_middleware(CatchAll)
     made.add_middleware(LimitBody)
     return made

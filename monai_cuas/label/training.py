@@ -107,6 +107,14 @@ def _epochs(value: Any) -> int:
     return value
 
 
+def _marked_normal(datastore: Any, image: str) -> bool:
+    """Whether a reader marked a scan as normal; not if its label cannot be read."""
+    try:
+        return is_normal(datastore, image)
+    except (CUASError, HTTPException, OSError, ValueError):
+        return False
+
+
 class TrainOnNormals(TrainTask):
     """
     Train, calibrate, and compare on held-out normals; the old weights always stay on disk.
@@ -154,6 +162,16 @@ class TrainOnNormals(TrainTask):
         write_json(folder / "dataset.json", {**content, "test_lesion": []})
         self._train(epochs, bool(request.get("pretrained", True)), folder)
         return self._judge(folder, lists["test_normal"])
+
+    def require_subjects(self, datastore: Any) -> None:
+        """
+        Refuse a training that cannot begin, before a process is started for it.
+
+        Raises:
+            HTTPException: 409 if too few subjects are marked normal.
+        """
+        images = [image for image in datastore.get_labeled_images() if _marked_normal(datastore, image)]
+        split_subjects([subject_of(image) for image in images], {})
 
     def _normals(self, datastore: Any) -> dict[str, list[str]]:
         """Paths of the usable normal scans of each subject."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import threading
 import time
@@ -101,7 +102,6 @@ def test_valid_expired_forged_missing_and_without_role(server, realm):
 
 def hmac_with_the_public_key(realm) -> str:
     """The known trick: the public key as the secret of a symmetric signature. PyJWT will not even make it."""
-    import hashlib
     import hmac
 
     def b64(data: bytes) -> str:
@@ -196,13 +196,13 @@ def test_what_stays_open(server):
 def test_a_new_key_of_the_realm_is_fetched_once_a_minute(realm, monkeypatch):
     from monailabel.config import settings
 
-    from monai_cuas.label import auth
+    from monai_cuas.label import auth, keys
 
     clock = [1000.0]
+    auth._provider.cache_clear()
     monkeypatch.setattr(settings, "MONAI_LABEL_AUTH_ENABLE", True)
     monkeypatch.setattr(settings, "MONAI_LABEL_AUTH_REALM_URI", realm.uri)
-    monkeypatch.setattr(auth.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(auth, "_last_refresh", 0.0)
+    monkeypatch.setattr(keys.time, "monotonic", lambda: clock[0])
     old_key, old = realm.key, realm.token(USER)
     assert auth.user_of(old).roles == [USER]
     realm.key = new_key()
@@ -225,3 +225,131 @@ def test_no_token_in_the_log(server, realm):
     text = server.log.read_text() + (server.folder / "app" / "logs" / "app.log").read_text()
     assert token not in text
     assert token.split(".")[2] not in text
+
+
+class Provider:
+    """A provider that tells its keys by a discovery document, several at once, and changes them."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, object] = {}
+        self.asked = 0
+        provider = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                pages = {"/.well-known/openid-configuration": provider.about, "/keys": provider.jwks}
+                page = pages.get(self.path)
+                self.send_response(200 if page else 404)
+                self.end_headers()
+                self.wfile.write(json.dumps(page() if page else {}).encode())
+
+            def log_message(self, *args) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.uri = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def about(self) -> dict:
+        return {"issuer": self.uri, "jwks_uri": f"{self.uri}/keys"}
+
+    def jwks(self) -> dict:
+        self.asked += 1
+        shown = [
+            {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key())), "kid": kid, "alg": "RS256"}
+            for kid, key in self.keys.items()
+        ]
+        secret = {"kty": "oct", "k": base64.urlsafe_b64encode(b"s" * 32).decode(), "kid": "secret", "alg": "HS256"}
+        return {"keys": [*shown, secret]}
+
+    def token(self, kid: str | None, key, **claims) -> str:
+        payload = {"exp": int(time.time()) + 300, "iss": self.uri, "realm_access": {"roles": [USER]}, **claims}
+        return jwt.encode(payload, key, "RS256", headers={"kid": kid} if kid else None)
+
+
+@pytest.fixture
+def provider(monkeypatch):
+    from monailabel.config import settings
+
+    from monai_cuas.label import auth
+
+    made = Provider()
+    monkeypatch.setattr(settings, "MONAI_LABEL_AUTH_ENABLE", True)
+    monkeypatch.setattr(settings, "MONAI_LABEL_AUTH_REALM_URI", made.uri)
+    auth._provider.cache_clear()
+    yield made
+    made.server.shutdown()
+
+
+def test_keys_by_discovery_their_names_and_their_rotation(provider):
+    from monai_cuas.label.auth import user_of
+
+    one, two, three = new_key(), new_key(), new_key()
+    provider.keys = {"one": one, "two": two}
+    for kid, key in (("one", one), ("two", two), (None, two)):
+        assert user_of(provider.token(kid, key)).roles == [USER]
+    with pytest.raises(jwt.InvalidTokenError):
+        user_of(provider.token("one", two))
+    provider.keys = {"two": two, "three": three}
+    asked = provider.asked
+    # the wrong signature above has had the keys fetched again within this minute
+    for _ in range(5):
+        with pytest.raises(jwt.InvalidTokenError):
+            user_of(provider.token("three", three))
+    assert provider.asked == asked
+
+
+def test_an_unknown_key_is_asked_for_once(provider):
+    from monai_cuas.label.auth import user_of
+
+    one, two = new_key(), new_key()
+    provider.keys = {"one": one}
+    assert user_of(provider.token("one", one)).roles == [USER]
+    provider.keys = {"two": two}
+    assert user_of(provider.token("two", two)).roles == [USER]
+    with pytest.raises(jwt.InvalidTokenError):
+        user_of(provider.token("one", one))
+    assert provider.asked == 2
+
+
+def test_a_secret_among_the_keys_signs_nothing(provider):
+    from monai_cuas.label.auth import user_of
+
+    provider.keys = {"one": new_key()}
+    payload = {"exp": int(time.time()) + 300, "iss": provider.uri}
+    with pytest.raises(jwt.InvalidTokenError):
+        user_of(jwt.encode(payload, "s" * 32, "HS256", headers={"kid": "secret"}))
+
+
+def test_a_provider_that_is_away_is_503(provider):
+    from fastapi import HTTPException
+
+    from monai_cuas.label.auth import user_of
+
+    key = new_key()
+    provider.server.shutdown()
+    provider.server.server_close()
+    with pytest.raises(HTTPException) as error:
+        user_of(provider.token("one", key))
+    assert error.value.status_code == 503
+
+
+def test_only_this_machines_names_call_a_server_for_this_machine(server):
+    answer = requests.get(f"{server.url}/health", headers={"Host": "evil.example"}, timeout=60)
+    assert answer.status_code == 400
+    port = server.url.rsplit(":", 1)[1]
+    assert requests.get(f"{server.url}/health", headers={"Host": f"localhost:{port}"}, timeout=60).status_code == 200
+
+
+def test_a_training_without_normal_scans_does_not_begin(server, realm):
+    answer = ask(server, realm.token(USER, ANNOTATOR, ADMIN), "POST", "/train/cuas")
+    assert answer.status_code == 409
+    assert "0 subjects are marked normal" in answer.json()["detail"]
+
+
+def test_what_is_temporary_lies_in_the_servers_own_folder(server, realm):
+    (folder,) = (server.folder / "tmp").glob("monai_cuas-*")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert ask(server, realm.token(USER), "POST", "/infer/cuas?image=lesion&output=json").status_code == 200
+    assert not list((server.folder / "tmp").glob("cuas-*"))
+    assert not list(folder.glob("cuas-*"))

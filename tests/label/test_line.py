@@ -1,0 +1,60 @@
+# Copyright (c) monai_cuas contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""A line of requests has an end, and what runs at once is bounded."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs monai_cuas[label] (docs/how-to/hospital.md)")
+
+from fastapi import HTTPException
+
+from monai_cuas.label.line import Line
+
+
+def _crowd(line, n):
+    """Let n threads ask for a turn at once; how many ran, the most that ran at once, how many were refused."""
+    ran, refused, now, most = [], [], [], []
+    arrived, go = threading.Barrier(n + 1), threading.Event()
+
+    def ask():
+        arrived.wait()
+        try:
+            with line.turn():
+                now.append(1)
+                most.append(len(now))
+                go.wait(5)
+                now.pop()
+                ran.append(1)
+        except HTTPException as error:
+            refused.append(error.status_code)
+            if len(refused) == n - 3:
+                go.set()
+
+    threads = [threading.Thread(target=ask) for _ in range(n)]
+    for thread in threads:
+        thread.start()
+    arrived.wait()
+    for thread in threads:
+        thread.join(20)
+    return len(ran), max(most), refused
+
+
+def test_some_run_some_wait_and_more_are_refused():
+    assert _crowd(Line(running=1, waiting=2), 8) == (3, 1, [429] * 5)
+    assert _crowd(Line(running=2, waiting=1), 8) == (3, 2, [429] * 5)
+
+
+def test_a_turn_within_a_turn_is_the_same_and_a_failure_gives_it_back():
+    line = Line(running=1, waiting=0)
+    with line.turn(), line.turn():
+        pass
+    for _ in range(3):
+        with pytest.raises(RuntimeError), line.turn():
+            raise RuntimeError
+    with line.turn():
+        pass
