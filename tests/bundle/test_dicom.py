@@ -25,7 +25,7 @@ from .conftest import BUNDLE, CONFIGS, ROOT, run_module, write_bright
 SHAPE = (40, 32, 20)
 IMAGE, AFFINE = made.brain(SHAPE), made.oblique_affine(spacing=(3.5, 4.0, 5.0))
 SPOT = np.equal(IMAGE, IMAGE.max())
-RATE = 10**-2.24
+RATE = 10**-2.85
 SECRETS = (*made.IDENTITY, "DOE_JOHN", "ZYXID-OTHER")
 
 

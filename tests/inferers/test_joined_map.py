@@ -53,7 +53,7 @@ def test_the_product_by_hand(volume):
 def test_what_is_darker_than_usual_is_not_punished_for_it(volume):
     network = _Gain(gain=0.0)
     network.standardize.fit((100 * torch.tensor(DEFAULT_LEVELS)).view(1, 1, -1))
-    usual = float(network.standardize.landmarks[0, 5])
+    usual = network.standardize.median
     image = network.standardize(volume)
     inside = volume > 0
     bright = _inferer(intensity_weight=1.0)(volume, network)

@@ -22,11 +22,12 @@ def _dataset(folder, n=3):
     grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, s) for s in (34, 40, 32)), indexing="ij"))
     brain = (grid**2).sum(axis=0) < 0.9
     folder.mkdir()
-    for k in range(n):
+    for name in ("t0", *(f"n{k}" for k in range(n))):
         scan = np.where(brain, 100 + 40 * (grid[0] > 0.2) + rng.normal(0, 4, brain.shape), 0).clip(0).astype(np.uint8)
-        nib.save(nib.Nifti1Image(scan, AFFINE), folder / f"n{k}.nii.gz")
+        nib.save(nib.Nifti1Image(scan, AFFINE), folder / f"{name}.nii.gz")
     entries = [{"image": f"n{k}.nii.gz", "subject": f"n{k}"} for k in range(n)]
-    (folder / "dataset.json").write_text(json.dumps({"training": entries[:1], "test_normal": entries}))
+    training = [{"image": "t0.nii.gz", "subject": "t0"}]
+    (folder / "dataset.json").write_text(json.dumps({"training": training, "test_normal": entries}))
     return folder
 
 
@@ -38,7 +39,7 @@ def test_lesions_are_where_the_mask_says_and_nowhere_else(tmp_path):
     assert [e["subject"] for e in normals] == ["n0"]
     assert [e["subject"] for e in lesions] == ["n1_lesion1", "n1_lesion2", "n2_lesion1", "n2_lesion2"]
     assert [e["kind"] for e in lesions] == ["stroke", "cavity"] * 2
-    assert load_datalist(index, "training")[0]["image"] == str(data / "n0.nii.gz")
+    assert load_datalist(index, "training")[0]["image"] == str(data / "t0.nii.gz")
     for entry, twin in zip(lesions, load_datalist(again, "test_lesion")):
         image, mask = nib.load(entry["image"]), nib.load(entry["label"])
         original = nib.load(data / f"{entry['subject'][:2]}.nii.gz")
