@@ -40,9 +40,10 @@ def test_a_models_finding_is_saved_in_the_form_of_the_scan(tmp_path, codes):
         np.testing.assert_array_equal(header["pixdim"][:4], theirs["pixdim"][:4])
     said = {(1, 1): "25 mm apart", (0, 0): "no orientation"}.get(codes)
     # the scan made here is no brain that the network knows, which is said too
-    of_the_header = [note for note in finding.notes if "out of its depth" not in note]
+    unlike = ("out of its depth", "texture is not that")
+    of_the_header = [note for note in finding.notes if not any(words in note for words in unlike)]
     assert [said in note for note in of_the_header] == ([True] if said else [])
-    assert len(finding.notes) == len(of_the_header) + 1
+    assert len(finding.notes) > len(of_the_header)
     # A result under another name is no scan.
     (tmp_path / "scan_anomaly.nii.gz").rename(tmp_path / "patient.nii.gz")
     with pytest.raises(ScanError, match="a result of monai_cuas"):

@@ -132,7 +132,7 @@ def test_a_healthy_scan_has_a_segmentation_of_nothing(archive, bright, tmp_path)
     root, used, _ = archive
     uids = {kind: used[kind][0].SeriesInstanceUID for kind in ("mr", "ct")}
     scans = [f"{root}::{uid}" for uid in uids.values()]
-    _infer(["inference.json", "dicom_seg.json"], tmp_path, bright, input=scans, rate=10**-2.9)
+    _infer(["inference.json", "dicom_seg.json"], tmp_path, bright, input=scans, rate=0.001)
     rows = _rows(tmp_path)
     for kind, uid in uids.items():
         assert rows[uid]["lesion_volume_ml"] == "0.0"
