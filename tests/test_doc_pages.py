@@ -76,12 +76,13 @@ def test_five_minutes_end_in_a_finding(folder):
     assert (folder / "RESULTS" / "SCAN_overlay.png").stat().st_size > 1000
 
 
-def test_the_page_of_own_normals(folder, monkeypatch):
+def test_the_page_of_own_normals(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     steps = _of("docs/how-to/own-normals.md")
     assert [c.words[1] for c in steps] == ["datalist", "train", "infer", "datalist", "evaluate"]
     for step in steps:
         _run(step)
+    assert "monai_cuas infer SCAN --model RUN/model.pt" in capsys.readouterr().out
     model = load_model("RUN/model.pt", "cpu")
     assert model.calibration["n_scans"] >= 3
     lists = json.loads(Path("DATA/dataset.json").read_text())
