@@ -30,7 +30,7 @@ from torch import nn
 
 from . import __version__, inferers
 from .networks import nets
-from .networks.utils import copy_state, cpu_state, read_tensors, require_state
+from .networks.utils import copy_state, cpu_state, read_tensors, require_fit, require_state
 from .transforms import AnomalyPreprocessing
 from .utils import CUASError, ScanError, as_plain, replacing
 
@@ -61,6 +61,8 @@ MAP_INFERERS: dict[str, type] = {**_named(inferers, Inferer), "monai.inferers.Sl
 # of MONAI's SliceInferer, which does not keep what it was made with; the rest of it does not change a map
 _SLICE_INFERER = ("roi_size", "overlap", "mode", "spatial_dim")
 _TARGET = "_target_"
+# no network or map of ours has a whole number as large as this for anything
+_LARGEST = 1 << 16
 # numbers of an array that a digest takes one by one; of longer ones, such as weights, the shape
 _FEW = 4096
 _ADVICE = "train it again with this version, or take the weights that are shipped"
@@ -122,12 +124,25 @@ def _build(spec: Mapping[str, Any], known: Mapping[str, type], what: str, **give
     forbidden = sorted(arguments.keys() & getattr(kind, "not_recorded", frozenset()))
     if forbidden:
         raise CUASError(f"its {what} sets {', '.join(forbidden)}, which is not a weights file's to say")
+    _require_sane(arguments, what)
     try:
         return kind(**arguments, **given)
     except CUASError:
         raise
     except Exception as error:
         raise CUASError(f"its {what} {spec[_TARGET]} cannot be made ({error})") from error
+
+
+def _require_sane(value: Any, what: str) -> None:
+    """
+    Raises:
+        CUASError: if a whole number is so large that making or using what it belongs to would never end.
+    """
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    for part in parts:
+        _require_sane(part, what)
+    if isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
+        raise CUASError(f"its {what} has the number {value}, which none can have")
 
 
 @dataclass(frozen=True)
@@ -354,6 +369,9 @@ def read_model(path: str | os.PathLike) -> ModelFile:
     document, digest = _read(path)
     with _naming(path):
         recipe = Recipe.from_dict(document["recipe"])
+        # as sizes alone first: a recipe may ask for a network that no memory holds
+        with torch.device("meta"):
+            require_fit(recipe.make_network(), document["model"], path)
         network = recipe.make_network()
         # a recipe that makes none of these is better refused here than in the middle of a run
         recipe.make_preprocessing()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,23 @@ def read_tensors(path: str | os.PathLike) -> tuple[Any, str]:
         raise ScanError(path, "there is no such weights file", "train first or give --ckpt_path")
     try:
         content = Path(path).read_bytes()
+        _require_stored(content)
         document = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:
         raise ScanError(path, "this is no readable weights file", "copy it again or train anew") from error
     return document, hashlib.sha256(content).hexdigest()
+
+
+def _require_stored(content: bytes) -> None:
+    """
+    Refuse an archive that is larger than its bytes, as torch stores without compression and a bomb does not, and one
+    whose checksums are wrong, which torch does not look at.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > len(content):
+            raise ValueError("the archive unpacks to more than it is")
+        if (broken := archive.testzip()) is not None:
+            raise ValueError(f"{broken} is damaged")
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike) -> nn.Module:
@@ -94,21 +108,40 @@ def copy_state(network: nn.Module, state: Any, path: str | os.PathLike) -> nn.Mo
     Raises:
         ScanError: if the weights do not fit the network or are not finite.
     """
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    require_fit(network, state, path)
+    require_state(network, state, path)
+    network.load_state_dict({**network.state_dict(), **state})
+    return network
+
+
+def require_fit(network: nn.Module, state: Any, path: str | os.PathLike) -> None:
+    """
+    Check that a state dict is a network's, by names and shapes; the network may be one on the device "meta".
+
+    Raises:
+        ScanError: if it is no state dict, or another network's, or a tensor claims more numbers than it holds.
+    """
+    tensors = isinstance(state, Mapping) and all(isinstance(value, torch.Tensor) for value in state.values())
+    if not tensors or not all(isinstance(key, str) for key in state):
         raise ScanError(path, "this file holds no state dict of tensors", "give the model.pt that training wrote")
     own = network.state_dict()
     # what later versions added may be missing, and stays not set
     other = sorted((state.keys() ^ own.keys()) - _later(network))
-    wrong = other or [k for k in state if own[k].shape != state[k].shape]
+    wrong = other or [k for k in state if not _fits(own[k], state[k])]
     if wrong:
         raise ScanError(
             path,
             f"the weights do not fit the network ({len(wrong)} entries differ, such as {wrong[0]})",
             "use weights of the same network, or train anew",
         )
-    require_state(network, state, path)
-    network.load_state_dict({**network.state_dict(), **state})
-    return network
+
+
+def _fits(own: torch.Tensor, given: torch.Tensor) -> bool:
+    alike = own.shape == given.shape and own.is_complex() == given.is_complex()
+    if not alike or given.layout != torch.strided or given.device.type != "cpu":
+        return False
+    # one number may be stretched over any shape, and would fill the memory where it is copied
+    return given.numel() * given.element_size() <= given.untyped_storage().nbytes()
 
 
 def _later(network: nn.Module) -> set[str]:

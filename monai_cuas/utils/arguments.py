@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,24 @@ __all__ = ["RecordsArguments", "as_plain"]
 _PACKAGE = __name__.partition(".")[0]
 
 
+# a few lines of a file may hold a list that holds itself, or ten times a list that holds ten times a list, and so on
+_DEEPEST, _MOST = 20, 200_000
+
+
 def as_plain(value: Any) -> Any:
     """
     A value as plain data: None, bool, int, float, str, lists and dictionaries of these.
 
     Raises:
-        ValueError: for anything else, such as an object.
+        ValueError: for anything else, such as an object, and for more than a recipe can be: nested 20 times, or of
+            200000 parts.
     """
+    return _as_plain(value, iter(range(_MOST)), 0)
+
+
+def _as_plain(value: Any, left: Iterator[int], depth: int) -> Any:
+    if depth > _DEEPEST or next(left, None) is None:
+        raise ValueError("it is nested too deeply, or has too many parts.")
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, Integral):
@@ -29,10 +40,10 @@ def as_plain(value: Any) -> Any:
     if isinstance(value, Real):
         return float(value)
     if isinstance(value, Mapping):
-        return {str(key): as_plain(part) for key, part in value.items()}
-    if isinstance(value, Sequence):
-        return [as_plain(part) for part in value]
-    raise ValueError(f"{value!r} is no plain data.")
+        return {str(key): _as_plain(part, left, depth + 1) for key, part in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        return [_as_plain(part, left, depth + 1) for part in value]
+    raise ValueError(f"{type(value).__name__} is no plain data.")
 
 
 class RecordsArguments:

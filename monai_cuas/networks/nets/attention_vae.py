@@ -26,6 +26,9 @@ from ..layers import (
 
 __all__ = ["AttentionVAE"]
 
+# of a stage; the deepest ResNet has 36
+_MOST_BLOCKS = 100
+
 _STEM_STRIDE = 2
 
 
@@ -93,8 +96,11 @@ class AttentionVAE(RecordsArguments, nn.Module):
             raise ValueError(f"stem_init must be kaiming or default, got {stem_init}.")
         if latent not in ("dense", "spatial") or attention not in ("mean", "gradcam"):
             raise ValueError(f"latent must be dense or spatial, attention mean or gradcam; got {latent}, {attention}.")
-        if not 1 <= len(channels) <= 4 or len(layers) != len(channels):
-            raise ValueError(f"channels and layers need the same length of 1 to 4, got {channels} and {layers}.")
+        if not 1 <= len(channels) <= 4 or len(layers) != len(channels) or max(layers) > _MOST_BLOCKS:
+            raise ValueError(
+                f"channels and layers need the same length of 1 to 4, and a stage has at most {_MOST_BLOCKS} blocks; "
+                f"got {channels} and {layers}."
+            )
         if not 0 <= attention_stage < len(channels):
             raise ValueError(f"attention_stage must be a stage from 0 to {len(channels) - 1}, got {attention_stage}.")
         self.latent, self.attention, self.attention_stage = latent, attention, attention_stage
