@@ -95,4 +95,6 @@ def _shared_out(arguments: argparse.Namespace) -> list[tuple[str, Any]]:
     choices = choose_models(entries, shipped_weights(find_bundle_root()), arguments.contrast or "auto")
     for choice in choices:
         print(choice.why)
+        for note in dict.fromkeys(note for scan in choice.scans for note in scan.get("image_notes", ())):
+            print(f"  note: {note}")
     return [(choice.model, choice.scans) for choice in choices]
