@@ -101,6 +101,10 @@ class Model:
 
     def __init__(self, path: str | os.PathLike, device: torch.device | str | None = None) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if self.device.type == "cuda" and not torch.cuda.is_available():
+            raise CUASError(
+                f"There is no GPU that torch can use for '{self.device}'; take --device cpu, or leave it out."
+            )
         read = read_model(path)
         self.path, self.recipe, self.calibration = read.path, read.recipe, read.calibration
         self.network = read.network.to(self.device)

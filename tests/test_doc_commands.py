@@ -198,7 +198,7 @@ def _known_options() -> set[str]:
 
 OPTIONS = _known_options()
 # of MONAI Label's server, curl and the authors' code; a misspelt one that a page shows to be refused
-NOT_OURS = {*LABEL, "--data-binary", "--wae", "--epoch"}
+NOT_OURS = {*LABEL, "--host", "--data-binary", "--wae", "--epoch"}
 # what a page that tells of earlier versions names as gone
 GONE = {"docs/results/trials.md": {"--brightness"}}
 

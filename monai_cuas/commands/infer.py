@@ -21,7 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Write map, mask and picture of each scan and a row in results.csv, in the scan's own grid.",
         epilog="Other arguments override ids of the bundle's inference.json: --guarantee true, --device cpu.",
     )
-    parser.add_argument("scans", nargs="+", metavar="SCAN", help="brain-only scan, folder of scans, or DICOM folder")
+    parser.add_argument("scans", nargs="+", metavar="SCAN", help="scan, folder of scans, or DICOM folder")
     parser.add_argument("--output_dir", required=True, help="folder for the results")
     parser.add_argument(
         "--model", metavar="MODEL", help="weights file, or shipped weights by name (default: by contrast)"
@@ -33,7 +33,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--rate", type=float, default=0.01, help="share of healthy voxels that may be found (0.01)")
     parser.add_argument(
-        "--brain_extraction", choices=["none", "given", "hd-bet", "head-ct"], help="for scans with skull"
+        "--brain_extraction",
+        choices=["auto", "none", "given", "hd-bet", "head-ct"],
+        help="for scans with skull (default: the model's, or auto: where a scan is not stripped)",
     )
     parser.add_argument("--min_component_ml", type=float, default=0.0, help="leave out smaller findings")
     parser.add_argument("--skip_existing", action="store_true", help="leave out scans that are done")
@@ -52,13 +54,13 @@ def _run(arguments: argparse.Namespace) -> None:
         "rate": arguments.rate,
         "min_component_ml": arguments.min_component_ml,
         "skip_existing": arguments.skip_existing,
-        **({"brain_extraction": arguments.brain_extraction} if arguments.brain_extraction else {}),
     }
     files = ["inference.json", *(["dicom_seg.json"] if arguments.dicom_seg else [])]
     failures = []
     for model, scans in _shared_out(arguments):
         try:
-            run_bundle(files, {**settings, "input": scans}, arguments.overrides, model)
+            given = {**settings, "input": scans, "brain_extraction": arguments.brain_extraction or _extraction(model)}
+            run_bundle(files, given, arguments.overrides, model)
         except Exception as error:
             message = user_message(error)
             if message is None:
@@ -67,6 +69,16 @@ def _run(arguments: argparse.Namespace) -> None:
             failures.append(message)
     if failures:
         raise CUASError("\n".join(dict.fromkeys(failures)))
+
+
+def _extraction(model: str) -> str | None:
+    """ "auto" for a model of stripped scans, so that one with skull is taken too; None: as the model says."""
+    from ..bundle import find_bundle_root
+    from ..recipe import read_recipe
+    from ..shipped import weights_path
+
+    kept = read_recipe(weights_path(model, find_bundle_root())).preprocessing
+    return "auto" if kept.get("brain_extraction") == "none" and not kept.get("pictures") else None
 
 
 def _shared_out(arguments: argparse.Namespace) -> list[tuple[str, Any]]:
@@ -85,4 +97,6 @@ def _shared_out(arguments: argparse.Namespace) -> list[tuple[str, Any]]:
     choices = choose_models(entries, shipped_weights(find_bundle_root()), arguments.contrast or "auto")
     for choice in choices:
         print(choice.why)
+        for note in dict.fromkeys(note for scan in choice.scans for note in scan.get("image_notes", ())):
+            print(f"  note: {note}")
     return [(choice.model, choice.scans) for choice in choices]

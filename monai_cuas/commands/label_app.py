@@ -19,11 +19,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--output", required=True, help="folder to make")
     parser.add_argument("--bundle", help="bundle to serve, with models/model.pt (default: the package's own)")
+    parser.add_argument("--model", metavar="MODEL", help="weights file, or shipped weights by name (default: phantom)")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     from ..label.install import write_app
 
-    folder = write_app(arguments.output, arguments.bundle)
+    folder = write_app(arguments.output, arguments.bundle, arguments.model)
     print(f"{folder}: ready. Start it with\n  python -m monai_cuas.label start_server --app {folder} --studies STUDIES")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 __all__ = ["add_parser"]
 
@@ -36,3 +37,6 @@ def _run(arguments: argparse.Namespace) -> None:
     given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     files = ["train.json", *method_overlays(arguments.method)]
     run_bundle(files, {**given, "resume": arguments.resume}, arguments.overrides, workflow_type="train")
+    if arguments.output_dir:
+        model = os.path.join(arguments.output_dir, "model.pt")
+        print(f"{model}: ready, for example\n  monai_cuas infer SCAN --model {model} --output_dir RESULTS")

@@ -167,7 +167,8 @@ def load_datalist(path: str | os.PathLike, key: str, allow_empty: bool = False) 
     if not content.get(key):
         if allow_empty:
             return []
-        raise CUASError(f"{path}: the list '{key}' is missing or empty; it has {', '.join(content) or 'nothing'}.")
+        there = ", ".join(f"{name} ({len(entries)})" for name, entries in lists.items() if entries) or "no scan"
+        raise CUASError(f"{path}: the list '{key}' is missing or empty, and is needed here; it has {there}.")
     loaded = load_decathlon_datalist(str(path), is_segmentation=True, data_list_key=key)
     for entry in loaded:
         if "brain_mask_file" in entry:

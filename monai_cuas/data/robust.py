@@ -91,15 +91,13 @@ class TolerantDataset(IterableDataset):
 
     def report(self) -> None:
         """
-        Log the scans that failed.
+        Name the scans that failed, which were logged one by one, in one error.
 
         Raises:
             CUASError: if any did.
         """
         if not self.failed:
             return
-        for _, sentence in self.failed:
-            logger.error("%s", printable(sentence))
         total = len(self.data)  # type: ignore[arg-type]
         reasons = " ".join(sentence for _, sentence in self.failed)
         raise CUASError(printable(f"{len({file for file, _ in self.failed})} of {total} scans failed: {reasons}"))

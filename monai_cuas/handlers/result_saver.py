@@ -109,6 +109,7 @@ class AnomalyResultSaver:
         self.image_key, self.brain_key = image_key, brain_key
         self.anomaly_key, self.mask_key = anomaly_key, mask_key
         self._written: dict[str, str] = {}
+        self._found = 0
         self._clock = time.perf_counter()
 
     def attach(self, engine: Engine) -> None:
@@ -121,11 +122,15 @@ class AnomalyResultSaver:
         """Refuse a folder that cannot be written before any work is done."""
         require_writable(self.output_dir)
         self._written.clear()
+        self._found = 0
         self._clock = time.perf_counter()
 
     def completed(self, engine: Engine) -> None:
         """Say where the results are."""
-        logger.info("Maps, masks and results.csv of %d scans: %s", len(self._written), self.output_dir)
+        logger.info(
+            "Maps, masks and results.csv of %d scans, %d of them with something found: %s",
+            *(len(self._written), self._found, self.output_dir),
+        )
 
     def __call__(self, engine: Engine) -> None:
         """Write the scans of the iteration that just ended."""
@@ -175,6 +180,7 @@ class AnomalyResultSaver:
         if self.overlay:
             self._draw(name, read_display_scan(item, anomaly, self.image_key), anomaly, mask, brain, affine, row)
         update_csv(self.output_dir / "results.csv", row)
+        self._found += bool(mask.any())
         return row
 
     def _raised(self, item: Mapping[str, Any]) -> float | str:

@@ -30,7 +30,7 @@ _STRANGE = (
     "the scan's texture is not that of the network's normal scans ({:.4f}, normals {:.4f} to {:.4f}), as of another "
     "scanner or slice thickness: "
 )
-_LEFT_OUT = "the network's map is left out, and brightness alone decides"
+_LEFT_OUT = "the network is out of its depth, its map is left out, and brightness alone decides"
 _KEPT = "the network is out of its depth, and too little or too much may be found"
 _OUT_OF_DEPTH = (
     "the network is more alarmed by this scan as a whole than by any normal one ({:.1f}, normals up to {:.1f}): "

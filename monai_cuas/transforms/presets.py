@@ -66,7 +66,7 @@ class AnomalyPreprocessing(Compose):
         pictures: take PNG, JPEG or TIFF: volumes of one slice, of which all is foreground unless it was cut out.
         brain_extraction: "none": the scan is skull-stripped, its foreground is the brain; "given": the mask is a file,
             named by the item's "brain_mask_file" or lying beside the scan as ``X_brain_mask.nii.gz``; "hd-bet": MR
-            with skull; "head-ct": CT with skull.
+            with skull; "head-ct": CT with skull; "auto": one of these two where the scan is not skull-stripped.
         preprocessing_cache: folder where brain masks and bias fields are kept; None: they are found each time.
         bias_correction: N4 inside the brain, for MR.
         registration: "icbm152" or a brain mask's file whose pose the brain takes; None: it stays as it lies.
@@ -105,7 +105,7 @@ class AnomalyPreprocessing(Compose):
             raise ValueError(f"window must be [low, high] with low < high, got {window}.")
         if brain_extraction not in EXTRACTIONS:
             raise ValueError(f"brain_extraction must be one of {', '.join(EXTRACTIONS)}, got {brain_extraction!r}.")
-        if pictures and (brain_extraction in ("hd-bet", "head-ct") or registration or bias_correction):
+        if pictures and (brain_extraction in ("auto", "hd-bet", "head-ct") or registration or bias_correction):
             raise ValueError("brain extraction, bias correction and registration are for volumes, not for pictures.")
         self.key = key
         # Where masks are kept does not change them: this is no part of the parameters that caches compare.

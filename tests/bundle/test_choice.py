@@ -92,6 +92,8 @@ def test_a_folder_of_several_contrasts_in_one_command(bundle, capsys):
     said = capsys.readouterr().out
     assert "model t1 for 2 scans (T1: file name)" in said
     assert "model flair for 1 scan (FLAIR: file name)" in said
+    # what is doubtful is not in the table alone
+    assert said.count("  note: its contrast could not be told") == 1
 
 
 def test_the_contrast_may_be_said(bundle, capsys):

@@ -92,6 +92,12 @@ def test_shipped_weights_by_name_are_the_same_as_by_path(scan, tmp_path):
     assert rows[0] == rows[1]
 
 
+def test_a_device_that_is_not_there_is_said(scan, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["infer", str(scan), "--output_dir", str(tmp_path / "out"), "--device", "cuda"]) == 1
+    assert "no GPU that torch can use" in capsys.readouterr().err
+
+
 def test_a_copy_of_the_bundle_is_a_bundle(tmp_path, capsys):
     assert main(["bundle", "--copy", str(tmp_path / "cuas")]) == 0
     names = {str(p.relative_to(tmp_path / "cuas")) for p in (tmp_path / "cuas").rglob("*") if p.is_file()}

@@ -9,6 +9,7 @@ from .cache import CachedMask
 from .dictionary import (
     BRAIN_MASK_FILE,
     EXTRACTIONS,
+    AutoBrainMaskd,
     BrainExtractiond,
     GivenBrainMaskd,
     brain_mask_step,
@@ -19,6 +20,7 @@ from .head_ct import IntracranialMask
 __all__ = [
     "BRAIN_MASK_FILE",
     "EXTRACTIONS",
+    "AutoBrainMaskd",
     "BrainExtractiond",
     "CachedMask",
     "GivenBrainMaskd",

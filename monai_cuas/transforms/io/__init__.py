@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ...io.simpleitk import SimpleITKReader
-from .array import BrainMask, ValidateScan, check_brain_volume
+from .array import BrainMask, ValidateScan, check_brain_volume, skull_in_view, unstripped_error
 from .background import background_value, foreground
 from .dictionary import (
     BrainMaskd,
@@ -26,5 +26,7 @@ __all__ = [
     "check_brain_volume",
     "foreground",
     "same_grid",
+    "skull_in_view",
     "stack_sequences",
+    "unstripped_error",
 ]

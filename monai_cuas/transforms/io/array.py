@@ -28,6 +28,8 @@ __all__ = [
     "check_finite",
     "check_shape",
     "foreground",
+    "skull_in_view",
+    "unstripped_error",
 ]
 
 _MIN_VALUES = 8
@@ -210,7 +212,9 @@ class ValidateScan(Transform):
         for channel, name in zip(image, files if len(files) == len(image) else files * len(image)):
             _check_values(channel, name)
         if not self.allow_unstripped and not self.pictures:
-            _check_stripped(image, img, files[0])
+            why = skull_in_view(img)
+            if why:
+                raise unstripped_error(files[0], why)
         return img
 
     def _check_channels(self, channels: int, file: str) -> None:
@@ -221,11 +225,16 @@ class ValidateScan(Transform):
             raise ScanError(file, given, f"give {wanted}, or set in_channels and train anew")
 
 
-def _check_stripped(image: np.ndarray, img: NdarrayOrTensor, file: str) -> None:
+def skull_in_view(img: NdarrayOrTensor) -> str:
+    """Why a scan, (C, X, Y, Z), looks as if it were not skull-stripped; empty if it does not."""
     affine = _affine(img)
-    why = why_unstripped(image, find_foreground(image, affine).mask, affine)
-    if why:
-        raise ScanError(file, f"not skull-stripped, as {why}", _STRIP)
+    image = np.asarray(convert_data_type(img, np.ndarray)[0])
+    return why_unstripped(image, find_foreground(image, affine).mask, affine) or ""
+
+
+def unstripped_error(file: str, why: str, remedy: str = "") -> ScanError:
+    """The error of a scan that is not skull-stripped; ``remedy`` goes before what else can be done."""
+    return ScanError(file, f"not skull-stripped, as {why}", remedy + _STRIP)
 
 
 def check_shape(shape: tuple[int, ...], file: str, channels: int | None) -> None:
