@@ -13,6 +13,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
+from monai_cuas.networks.layers import DEFAULT_LEVELS
 from monai_cuas.networks.nets import PaDiM, ResidualVAE
 
 from .benchmark_modules import FOLDER, benchmark
@@ -96,7 +97,7 @@ def test_one_row_of_random_weights_stands_for_maps_that_are_the_same_before_trai
         config.update({"image_size": 32, "channels": [4, 8], "layers": [1, 1]})
         torch.manual_seed(0)
         network = config.get_parsed_content("network_def").eval()
-        network.standardize.fit(torch.linspace(0, 1, 11).expand(1, 1, 11))
+        network.standardize.fit(torch.tensor(DEFAULT_LEVELS).view(1, 1, -1))
         return network(scan), config["map_inferer"]
 
     for method, other in methods.UNTRAINED_AS.items():
