@@ -20,7 +20,7 @@ from ..networks.layers import DEFAULT_RATES
 from ..utils import CUASError
 from ..utils.progress import track
 
-__all__ = ["fit_normal_level", "texture_limits"]
+__all__ = ["fit_normal_level", "level_limit", "texture_limits"]
 
 # of scans that are like the normal ones, so many are taken for strange; they lose the map, which is not much
 _STRANGE = 0.05
@@ -46,6 +46,20 @@ def texture_limits(textures: Sequence[float]) -> tuple[float, float]:
         return math.nan, math.nan
     reach = student.ppf(1 - _STRANGE / 2, n - 1) * logs.std(ddof=1) * math.sqrt(1 + 1 / n)
     return math.exp(logs.mean() - reach), math.exp(logs.mean() + reach)
+
+
+def level_limit(levels: Sequence[float]) -> float:
+    """
+    Level that a further normal scan is expected not to exceed: Student's t, 97.5%; never below the highest one seen.
+
+    Args:
+        levels: of normal scans; a single one is its own limit.
+    """
+    n = len(levels)
+    if n < 2:
+        return max(levels)
+    reach = student.ppf(1 - _STRANGE / 2, n - 1) * float(np.std(levels, ddof=1)) * math.sqrt(1 + 1 / n)
+    return max(*levels, float(np.mean(levels)) + reach)
 
 
 def _healthy(
@@ -78,8 +92,8 @@ def fit_normal_level(
     texture_list: Sequence[dict[str, Any]] = (),
 ) -> None:
     """
-    Set the network's ``normal_level``: the highest median, over scans, of the logarithm of the map's probability, what
-    intensities are worth, and the texture that a normal scan is expected to have.
+    Set the network's ``normal_level``: the median of the logarithm of the map's probability that a further normal scan
+    is expected not to exceed, what intensities are worth, and the texture that a normal scan is expected to have.
 
     The scans must be normal and must not be those of the calibration, or the joined map would depend on these and the
     guarantee of the calibration would not hold; the validation scans will do. The texture is none of what the network
@@ -112,6 +126,6 @@ def fit_normal_level(
     chosen = texture_list[:: 1 + len(texture_list) // _MOST_TEXTURES]
     for volume, healthy in _healthy(chosen, preprocessing, device, "texture of normal scans") if chosen else ():
         textures.append(texture_of(volume, network, healthy))
-    level.set_level(max(levels))
+    level.set_level(level_limit(levels))
     level.set_worth(*_worth(pairs))
     level.set_texture(*texture_limits(textures))

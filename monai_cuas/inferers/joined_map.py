@@ -33,7 +33,7 @@ _STRANGE = (
 _LEFT_OUT = "the network is out of its depth, its map is left out, and brightness alone decides"
 _KEPT = "the network is out of its depth, and too little or too much may be found"
 _OUT_OF_DEPTH = (
-    "the network is more alarmed by this scan as a whole than by any normal one ({:.1f}, normals up to {:.1f}): "
+    "the network is more alarmed by this scan as a whole than by a normal one ({:.2f}, normals up to {:.2f}): "
     "it is out of its depth, and little or nothing may be found"
 )
 
@@ -49,7 +49,7 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
        training's normal brains has that median for its intensity, so a dark lesion is not punished for being dark.
        Nothing here depends on the scan's other voxels, so a large lesion is no less a lesion for its size.
     3. Where the network is alarmed everywhere, it is out of its depth (another site, another contrast): the median m of
-       log p over the brain then lies above L, that of every normal scan, which travels with the weights
+       log p over the brain then lies above L, what a normal scan is expected not to exceed; it travels with the weights
        (``NormalLevel``). Then L + exp(L - m) (log p - m) stands for log p: the map's level is that of a normal scan, so
        that scans stay comparable, and its differences fade the more, the more it is alarmed. A lesion moves the median
        little, as long as it is less than half of the brain. The scan's notes and the log say so.

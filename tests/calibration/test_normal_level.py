@@ -10,7 +10,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from monai_cuas.calibration.normal_level import fit_normal_level, texture_limits
+from monai_cuas.calibration.normal_level import fit_normal_level, level_limit, texture_limits
 from monai_cuas.inferers import JoinedMapInferer, texture_of
 from monai_cuas.networks import load_weights, save_weights
 from monai_cuas.networks.nets import AnomalyUNet
@@ -43,11 +43,19 @@ def _levels(network: AnomalyUNet, scans: list[dict]) -> list[float]:
     return found
 
 
-def test_the_highest_level_of_the_normals_travels_with_the_weights(network, tmp_path):
+def test_a_further_normal_scan_is_rarely_above_the_limit():
+    rng = np.random.default_rng(0)
+    above = [rng.normal(-4, 0.3) > level_limit(rng.normal(-4, 0.3, 5)) for _ in range(4000)]
+    assert 0.01 < np.mean(above) < 0.04
+    assert level_limit([-3.0]) == -3.0
+    assert level_limit([-4.0, -3.0]) > -3.0
+
+
+def test_the_level_of_the_normals_travels_with_the_weights(network, tmp_path):
     scans = [{"image": k} for k in range(4)]
     assert not network.normal_level.is_known
     fit_normal_level(network, [*scans, {"image": "bad"}], _preprocessing, INFERER)
-    assert float(network.normal_level.highest) == pytest.approx(max(_levels(network, scans)))
+    assert float(network.normal_level.highest) == pytest.approx(level_limit(_levels(network, scans)))
     save_weights(network, tmp_path / "model.pt")
     loaded = load_weights(AnomalyUNet(**SMALL), tmp_path / "model.pt")
     assert float(loaded.normal_level.highest) == float(network.normal_level.highest)

@@ -21,7 +21,7 @@ class NormalLevel(nn.Module):
     They are buffers that travel with the weights, NaN until set; weights of before they were kept have none.
 
     Attributes:
-        highest: the highest level, over scans, of the network's map: the median over the brain of log p.
+        highest: the highest level that is expected of a normal scan: the median over the brain of log p.
         texture: the lowest and the highest texture (``texture_of``) that a normal scan is expected to have.
         worth: intensities (first row) and the joined map's values (second row) that equal shares of normal voxels
             reach, ascending, as many as are known.
