@@ -284,6 +284,15 @@ class AnomalyPostprocessing(Compose):
         image_key: str = "image",
         scale: ScoreScale | None = None,
     ) -> None:
+        # what decides a mask, for those that check or tell it
+        self.settings: dict[str, Any] = {
+            "rate": rate,
+            "threshold": threshold,
+            "median_radius": median_radius,
+            "min_component_ml": min_component_ml,
+            "min_component_voxels": min_component_voxels,
+        }
+        self.scale = scale
         steps: list[Any] = [
             # Invertd looks for the trace beside a plain tensor, such as a scripted network gives, and with a
             # MetaTensor in the image.
