@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from monai.inferers import Inferer
 
 from .calibration.scores import require_rate
 from .calibration.scoring import score_item
+from .engines import TolerantEvaluator
 from .handlers.summary import summarize
 from .inferers import CalibratedInferer, GuaranteedInferer
+from .inferers.inferer import unwrap
 from .io.nifti import ANOMALY_DESCRIPTION, MASK_DESCRIPTION, form_of, save_nifti
 from .recipe import contradiction, describe, file_digest, read_model, write_model
 from .shipped import shipped_weights, weights_path
@@ -153,6 +155,37 @@ class Model:
                 if kept != now and name != "brain_extraction":
                     raise CUASError(contradiction(self.path, name, now, kept))
 
+    def require_told(self, evaluator: TolerantEvaluator, handlers: Iterable[Any], **settings: float) -> None:
+        """
+        Check that a run makes its masks with this model, and as its tables will say.
+
+        Parts of a config can be replaced one by one, such as ``postprocessing#rate``, which the table reads elsewhere.
+
+        Args:
+            evaluator: what runs.
+            handlers: what writes the results.
+            settings: the run's, by their names in :class:`AnomalyPostprocessing`; others must be as there.
+
+        Raises:
+            CUASError: naming the part, or the setting and both values.
+        """
+        inferer, made = evaluator.inferer, evaluator.postprocessing
+        if not isinstance(inferer, CalibratedInferer) or inferer.calibration is not None:
+            raise CUASError(_replaced("inferer"))
+        if inferer.raw != isinstance(inferer, GuaranteedInferer):
+            raise CUASError(_replaced("inferer"))
+        if unwrap(evaluator.network) is not self.network:
+            raise CUASError(_replaced("network"))
+        if not isinstance(made, AnomalyPostprocessing) or made.scale is not inferer.final_scale(self.network):
+            raise CUASError(_replaced("postprocessing"))
+        self.require_own(getattr(evaluator.data_loader.dataset, "transform", None), inferer)  # type: ignore[union-attr]
+        # a config's numbers may be text
+        told = {name: float(value) for name, value in settings.items()}
+        _require_same(made.settings, {"threshold": None, "min_component_voxels": 0, **told}, "postprocessing")
+        for handler in handlers:
+            said = {"rate": getattr(handler, "rate", told["rate"]), **getattr(handler, "stated", {})}
+            _require_same({name: said[name] for name in said.keys() & told.keys()}, told, type(handler).__name__)
+
     def save(self, calibration: Mapping[str, Any], path: str | os.PathLike | None = None) -> None:
         """
         Write the weights again, with the network's thresholds as they are now and what is said of them.
@@ -214,6 +247,19 @@ class Model:
         meta = getattr(item["image"], "meta", {})
         found, inside = ((volume > 0).astype(np.uint8) for volume in (mask, brain))
         return Finding(anomaly.astype(np.float32), found, inside, affine, summary, tuple(notes_of(meta)), form_of(meta))
+
+
+def _replaced(part: str) -> str:
+    return f"The {part} of this run is not the model's own, and its thresholds do not hold for it; do not replace it."
+
+
+def _require_same(settings: Mapping[str, Any], told: Mapping[str, Any], part: str) -> None:
+    for name in sorted(settings):
+        if settings[name] != told[name]:
+            raise CUASError(
+                f"{name} is {settings[name]!r} in the {part}, but {told[name]!r} in the rest of the run, so results "
+                "would not be what their table says; set it by the config's own id, not within a part."
+            )
 
 
 def load_model(path: str | os.PathLike | None = None, device: torch.device | str | None = None) -> Model:

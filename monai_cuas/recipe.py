@@ -64,6 +64,8 @@ _SLICE_INFERER = ("roi_size", "overlap", "mode", "spatial_dim")
 _TARGET = "_target_"
 # no network or map of ours has a whole number as large as this for anything
 _LARGEST = 1 << 16
+# pixels on a side; a volume is filled up to whole slices
+_LARGEST_SLICE = 4096
 # numbers of an array that a digest takes one by one; of longer ones, such as weights, the shape
 _FEW = 4096
 _ADVICE = "train it again with this version, or take the weights that are shipped"
@@ -244,6 +246,9 @@ class Recipe:
             folder: of the weights; a method that keeps more than weights has it there.
         """
         kind = MAP_INFERERS[self.map_inferer[_TARGET]]
+        sides = ensure_tuple(self.map_inferer.get("roi_size", ()))
+        if not all(isinstance(side, int) and side <= _LARGEST_SLICE for side in sides):
+            raise CUASError(f"its map is of slices of {sides} pixels; whole numbers up to {_LARGEST_SLICE} are known")
         given: dict[str, Any] = {"sw_batch_size": sw_batch_size} if issubclass(kind, SliceInferer) else {}
         if "folder" in getattr(kind, "not_recorded", ()):
             given["folder"] = os.path.join(folder, "anomalib")

@@ -31,6 +31,8 @@ class TolerantEvaluator(SupervisedEvaluator):
     def __init__(self, *args: Any, failed: list[tuple[str, str]] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.failed: list[tuple[str, str]] = [] if failed is None else failed
+        # MONAI's keeps it in an event handler alone, where nobody can look at it
+        self.postprocessing = kwargs.get("postprocessing")
 
     def _iteration(self, engine: Any, batchdata: dict[str, Any]) -> Any:
         try:

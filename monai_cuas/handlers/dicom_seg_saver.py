@@ -65,6 +65,11 @@ class DicomSegSaver:
         self.failed: list[str] = []
         self.n_scans = 0
 
+    @property
+    def stated(self) -> dict[str, Any]:
+        """What the segmentations say of the postprocessing."""
+        return dict(self.terms.parameters)
+
     def attach(self, engine: Engine) -> None:
         """Register on an evaluator, after its postprocessing and its :class:`AnomalyResultSaver`."""
         engine.add_event_handler(Events.STARTED, self.started)

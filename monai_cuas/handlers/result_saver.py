@@ -112,6 +112,11 @@ class AnomalyResultSaver:
         self._found = 0
         self._clock = time.perf_counter()
 
+    @property
+    def stated(self) -> dict[str, Any]:
+        """What the table says of the postprocessing."""
+        return self.options
+
     def attach(self, engine: Engine) -> None:
         """Register on an evaluator, after its postprocessing."""
         engine.add_event_handler(Events.STARTED, self.started)

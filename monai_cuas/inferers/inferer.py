@@ -183,8 +183,8 @@ class StandardizedIntensityInferer(RecordsArguments, Inferer):
 
     def __init__(self, two_sided: bool = False, smoothing: float | Sequence[float] = 0.0, median: int = 0) -> None:
         super().__init__()
-        if median < 0 or (median and median % 2 == 0):
-            raise ValueError(f"median must be odd, or 0, got {median}.")
+        if not 0 <= median < 100 or (median and median % 2 == 0):
+            raise ValueError(f"median must be odd and below 100, or 0, got {median}.")
         self.two_sided, self.smooth, self.median = two_sided, BrainSmoothing(smoothing), median
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:

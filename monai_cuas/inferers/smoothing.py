@@ -24,6 +24,10 @@ def spacing_of(inputs: torch.Tensor) -> tuple[float, ...]:
     return tuple(float(size) for size in affine_to_spacing(affine[0] if affine.ndim == 3 else affine))
 
 
+# mm; half of a head
+_LARGEST = 100
+
+
 class BrainSmoothing(nn.Module):
     """
     MONAI's ``GaussianFilter`` in 3D, normalised so that nothing of the background is mixed in.
@@ -39,8 +43,8 @@ class BrainSmoothing(nn.Module):
     def __init__(self, sigma: float | Sequence[float] = 0.0) -> None:
         super().__init__()
         values = [float(sigma)] * 3 if isinstance(sigma, (int, float)) else [float(s) for s in sigma]
-        if len(values) != 3 or min(values) < 0:
-            raise ValueError(f"smoothing must be a number or three, not negative, got {sigma}.")
+        if len(values) != 3 or not all(0 <= value <= _LARGEST for value in values):
+            raise ValueError(f"smoothing must be a number or three, of 0 to {_LARGEST} mm, got {sigma}.")
         self.sigma = tuple(values)
 
     def forward(

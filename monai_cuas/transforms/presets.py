@@ -36,6 +36,8 @@ from .spatial import AlignPosed, PadToPhysicalSquared
 
 __all__ = ["AnomalyPostprocessing", "AnomalyPreprocessing"]
 
+# a weights file from anywhere may ask for more than any memory holds
+_LARGEST_SIDE, _LARGEST_MARGIN = 4096, 1000
 _RAS_LABELS = (("L", "R"), ("P", "A"), ("I", "S"))
 
 
@@ -99,8 +101,10 @@ class AnomalyPreprocessing(Compose):
         key = keys if isinstance(keys, str) else (keys[0] if len(keys) == 1 else None)
         if key is None:
             raise ValueError(f"keys must be one key (channels are a list of paths under it), got {keys}.")
-        if image_size < 8:
-            raise ValueError(f"image_size must be at least 8, got {image_size}.")
+        if not 8 <= image_size <= _LARGEST_SIDE:
+            raise ValueError(f"image_size must be 8 to {_LARGEST_SIDE}, got {image_size}.")
+        if not 0 <= margin_mm <= _LARGEST_MARGIN:
+            raise ValueError(f"margin_mm must be 0 to {_LARGEST_MARGIN}, got {margin_mm}.")
         if window is not None and (len(window) != 2 or not window[0] < window[1]):
             raise ValueError(f"window must be [low, high] with low < high, got {window}.")
         if brain_extraction not in EXTRACTIONS:
@@ -284,6 +288,15 @@ class AnomalyPostprocessing(Compose):
         image_key: str = "image",
         scale: ScoreScale | None = None,
     ) -> None:
+        # what decides a mask, for those that check or tell it
+        self.settings: dict[str, Any] = {
+            "rate": rate,
+            "threshold": threshold,
+            "median_radius": median_radius,
+            "min_component_ml": min_component_ml,
+            "min_component_voxels": min_component_voxels,
+        }
+        self.scale = scale
         steps: list[Any] = [
             # Invertd looks for the trace beside a plain tensor, such as a scripted network gives, and with a
             # MetaTensor in the image.
