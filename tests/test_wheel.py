@@ -67,6 +67,7 @@ def test_the_wheel_holds_the_whole_bundle_and_nothing_that_runs_made(wheel):
     wanted = {name.removeprefix("bundles/cuas/") for name in tracked.split() if (ROOT / name).exists()}
     assert bundle == wanted
     assert "monai_cuas/label/ohif.js" in names
+    assert "monai_cuas/visualize/report/page.html" in names
 
 
 def test_it_infers_in_an_empty_folder(installed, tmp_path):

@@ -23,6 +23,7 @@ from ..io.nifti import ANOMALY_DESCRIPTION, MASK_DESCRIPTION, form_of, save_nift
 from ..networks.layers import ScoreScale
 from ..utils import PICTURE_SUFFIXES, ScanError, locked, printable, replacing, require_writable
 from ..visualize.overlay import draw_overlay
+from ..visualize.report import write_scan_report
 from ..visualize.scan import first_item, read_display_scan
 from .summary import summarize
 
@@ -131,11 +132,26 @@ class AnomalyResultSaver:
         self._clock = time.perf_counter()
 
     def completed(self, engine: Engine) -> None:
-        """Say where the results are."""
+        """Write the report, and say where the results are."""
+        self._keep_failures()
+        report = write_scan_report(self.output_dir)
         logger.info(
             "Maps, masks and results.csv of %d scans, %d of them with something found: %s",
             *(len(self._written), self._found, self.output_dir),
         )
+        logger.info("Report: %s", report)
+
+    def _keep_failures(self) -> None:
+        """In a table of their own, as a folder may be filled by several runs; who succeeds is taken off."""
+        table = self.output_dir / "failures.csv"
+        for file, problem in self.failed or []:
+            update_csv(table, {"name": file, "problem": problem})
+        if table.exists():
+            with open(table, newline="", encoding="utf-8") as stream:
+                listed = {row["name"] for row in csv.DictReader(stream)}
+            done = set(self._written.values()) - {file for file, _ in self.failed or []}
+            for file in sorted(file for file in done if printable(file) in listed):
+                update_csv(table, {"name": file, "problem": ""})
 
     def __call__(self, engine: Engine) -> None:
         """Write the scans of the iteration that just ended."""

@@ -185,3 +185,17 @@ def test_a_scan_that_cannot_be_saved_does_not_end_the_run(tmp_path):
     assert "not numbers" in failed[1][1]
     assert "m\\xfcller" in _rows(out)
     assert not list(out.glob(".tmp*"))
+
+
+def test_the_report_keeps_failures_of_earlier_runs_until_the_scan_succeeds(tmp_path):
+    out, good = tmp_path / "out", _scan(tmp_path, "good")
+    bad = str(tmp_path / "late.nii.gz")
+    _run(AnomalyResultSaver(out, failed=[(bad, "it is torn")]), [good])
+    _run(AnomalyResultSaver(out), [good])
+    page = (out / "report.html").read_text()
+    assert "1 scans, 1 with something found, 1 failed." in page
+    assert "<b>late.nii.gz</b>: it is torn" in page
+    _run(AnomalyResultSaver(out), [_scan(tmp_path, "late")])
+    page = (out / "report.html").read_text()
+    assert "2 scans, 2 with something found, 0 failed." in page
+    assert "it is torn" not in page
