@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser
 from monai_cuas.bundle import method_overlay, method_overlays, unknown_ids
 from monai_cuas.bundle.overrides import missing_base
 from monai_cuas.data.seeded import SeededTransform
+from monai_cuas.networks.layers import DEFAULT_LEVELS
 from monai_cuas.pipeline import Model
 from monai_cuas.utils import CUASError
 
@@ -116,6 +117,9 @@ def test_methods_are_what_they_were_with_another_default(method, tmp_path):
     network = train.get_parsed_content("network_def")
     # what the recipe tells now was kept beside the weights then
     kept = {} if train["training_steps"] == [] else {"image_size": [2], "map_name": [64]}
+    assert network.standardize.landmarks.shape == (1, len(DEFAULT_LEVELS))
+    # then there were eleven landmarks; all else is as it was
+    kept["standardize.landmarks"] = [1, 11]
     shapes = {**{k: list(v.shape) for k, v in network.state_dict().items()}, **kept}
     digest = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode()).hexdigest()[:8]
     inferer = type(train.get_parsed_content("map_inferer")).__name__
