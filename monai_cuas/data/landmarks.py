@@ -21,7 +21,10 @@ __all__ = ["collect_landmarks"]
 
 
 def collect_landmarks(
-    datalist: Sequence[Mapping[str, Any]], preprocessing: AnomalyPreprocessing, progress: bool = True
+    datalist: Sequence[Mapping[str, Any]],
+    preprocessing: AnomalyPreprocessing,
+    progress: bool = True,
+    levels: Sequence[float] | None = None,
 ) -> torch.Tensor:
     """
     Foreground quantiles of each scan, for ``LandmarkStandardization.fit``.
@@ -30,6 +33,7 @@ def collect_landmarks(
         datalist: the training normals.
         preprocessing: its levels, window and checks are used.
         progress: show a progress bar.
+        levels: other ones than the preprocessing's.
 
     Returns:
         (n_scans, C, K) in the scans' own units. Scans that cannot be used are logged and left out.
@@ -41,7 +45,7 @@ def collect_landmarks(
     failed: list[tuple[str, str]] = []
     for entry in track(datalist, "intensity landmarks", show=progress):
         try:
-            found.append(preprocessing.landmarks(entry))
+            found.append(preprocessing.landmarks(entry, levels))
         except Exception as error:
             note_failure(failed, os.fspath(ensure_tuple(entry["image"])[0]), error)
     if not found:

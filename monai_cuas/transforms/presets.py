@@ -233,18 +233,21 @@ class AnomalyPreprocessing(Compose):
             chosen.update({BRAIN_MASK_FILE: beside} if beside is not None else {})
         return chosen
 
-    def landmarks(self, item: Mapping[str, Any]) -> torch.Tensor:
+    def landmarks(self, item: Mapping[str, Any], levels: Sequence[float] | None = None) -> torch.Tensor:
         """
         Raw foreground quantiles of one scan, for fitting the network's landmark standardisation.
 
         Args:
             item: with the path under the image's key.
+            levels: other ones than the preprocessing's.
 
         Returns:
             (C, K), in the scan's units (clipped to the window, if there is one).
         """
         data = self(self.inputs(item), end=self._n_reading)
-        return ForegroundQuantileScale(self.parameters["levels"]).quantiles(data[self.key], data["brain_mask"])
+        return ForegroundQuantileScale(levels or self.parameters["levels"]).quantiles(
+            data[self.key], data["brain_mask"]
+        )
 
     def with_parameters(self, **changes: Any) -> AnomalyPreprocessing:
         """A new instance with some arguments changed."""

@@ -9,7 +9,8 @@ import torch
 from monai.transforms import Compose
 
 from monai_cuas.transforms import LandmarkStandardize, RandTissueContrast, RandTissueContrastd
-from monai_cuas.transforms.intensity import DEFAULT_LEVELS, foreground_quantiles
+from monai_cuas.transforms.anomaly import FINE_LEVELS
+from monai_cuas.transforms.intensity import ForegroundQuantileScale, foreground_quantiles
 
 # raw intensity of CSF, grey and white matter, and the share of each in a brain
 TISSUES, SHARES, NOISE = (100.0, 400.0, 700.0), (0.15, 0.45, 0.4), 30.0
@@ -25,16 +26,16 @@ def brain(seed: int = 0, side: int = 64) -> tuple[np.ndarray, np.ndarray]:
 
 
 def landmarks(channels: int = 1) -> torch.Tensor:
-    """Of three scans."""
-    found = [foreground_quantiles(raw, tissue[0] >= 0) for raw, tissue in map(brain, range(3))]
+    """Of three scans, at the levels by which tissues are told apart."""
+    found = [foreground_quantiles(raw, tissue[0] >= 0, FINE_LEVELS) for raw, tissue in map(brain, range(3))]
     return torch.as_tensor(np.stack(found)).repeat(1, channels, 1)
 
 
 def standardised(seed: int = 0) -> tuple[torch.Tensor, np.ndarray]:
     raw, tissue = brain(seed)
-    quantiles = foreground_quantiles(raw, tissue[0] >= 0)[0]
-    coordinates = np.where(tissue >= 0, np.interp(raw, quantiles, DEFAULT_LEVELS), 0.0)
-    return LandmarkStandardize(landmarks())(torch.as_tensor(coordinates, dtype=torch.float32)), tissue
+    coordinates = ForegroundQuantileScale()(raw, tissue >= 0)
+    found = [foreground_quantiles(other, inside[0] >= 0) for other, inside in map(brain, range(3))]
+    return LandmarkStandardize(torch.as_tensor(np.stack(found)))(torch.as_tensor(coordinates)), tissue
 
 
 def medians(image: torch.Tensor, tissue: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from scipy.cluster.vq import kmeans2
 from ...networks.layers import LandmarkStandardization
 from .shapes import random_field
 
-__all__ = ["DEFAULT_ORDERS", "RandTissueContrast"]
+__all__ = ["DEFAULT_ORDERS", "FINE_LEVELS", "RandTissueContrast"]
 
 DEFAULT_ORDERS = {"flair": 1.0, "t2": 0.5, "t1": 0.5, "any": 1.0}
 # dark to bright, of CSF (0), grey (1) and white matter (2)
@@ -27,6 +27,9 @@ _LEAST_GAP = 0.12
 _DARKEST = 0.005
 # of the range from the lowest to the highest landmark
 _LEAST_STEP = 0.03
+FINE_LEVELS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+"""Levels at which the training's intensities are known to :class:`RandTissueContrast`."""
+
 # brain voxels by which the whole scan's distribution is known, at equal steps of their rank
 _RANKS = np.linspace(0.0025, 0.9975, 200)
 
@@ -51,8 +54,9 @@ class RandTissueContrast(RandomizableTransform):
     Billot et al. (SynthSeg, Medical Image Analysis 86, 102789, 2023), here on real scans in place of label maps.
 
     Args:
-        quantiles: raw intensity of the training normals at each level, (n_scans, C, K), as
-            :class:`LandmarkStandardize` takes them. They must be T1: CSF dark, white matter bright.
+        quantiles: raw intensity of the training normals at each of ``levels``, (n_scans, C, K). They must be T1: CSF
+            dark, white matter bright.
+        levels: of the quantiles, ascending, within (0, 1); more of them than the landmarks tell the tissues apart.
         orders: weight of each kind of contrast: "flair" (CSF dark, grey above white matter), "t2" (CSF bright, white
             matter dark), "t1", "any" order; None: :data:`DEFAULT_ORDERS`.
         shading: largest amount of slow shading.
@@ -70,8 +74,11 @@ class RandTissueContrast(RandomizableTransform):
         orders: Mapping[str, float] | None = None,
         shading: float = 0.06,
         prob: float = 0.85,
+        levels: Sequence[float] = FINE_LEVELS,
     ) -> None:
         super().__init__(prob)
+        if quantiles.ndim != 3 or quantiles.shape[-1] != len(levels):
+            raise ValueError(f"quantiles must have shape (n, C, {len(levels)}), got {tuple(quantiles.shape)}.")
         orders = dict(DEFAULT_ORDERS if orders is None else orders)
         unknown = orders.keys() - {*_ORDERS, "any"}
         if unknown or any(w < 0 for w in orders.values()) or not sum(orders.values()) > 0:
@@ -80,9 +87,14 @@ class RandTissueContrast(RandomizableTransform):
             raise ValueError(f"shading must not be negative, got {shading}.")
         self.orders, self.shading = orders, shading
         layer = LandmarkStandardization(quantiles.shape[1])
-        layer.fit(quantiles)
+        fine, raw = np.asarray(levels, dtype=float), np.asarray(quantiles, dtype=float)
+        landmarks = np.apply_along_axis(lambda q: np.interp(layer.levels.numpy(), fine, q), -1, raw)
+        layer.fit(torch.as_tensor(landmarks))
         self.levels, self.landmarks = layer.levels.double().numpy(), layer.landmarks.double().numpy()
-        self.samples = [_continued(_RANKS, self.levels, profile) for profile in self.landmarks]
+        self.samples = [
+            _continued(_RANKS, fine, np.mean([_continued(q, q_k, profile) for q, q_k in zip(*scans)], axis=0))
+            for *scans, profile in zip(raw.swapaxes(0, 1), landmarks.swapaxes(0, 1), self.landmarks)
+        ]
         self.tissues = [self._tissues(samples) for samples in self.samples]
         self._curves: list[tuple[np.ndarray, np.ndarray]] = []
 
