@@ -188,4 +188,5 @@ def test_from_the_bundle_folder_too(trained, tmp_path):
     )
     assert result.returncode == 0, result.stderr[-2000:]
     shown = [name for name in os.listdir(tmp_path) if not name.startswith(".")]
-    assert len(shown) == 4, shown
+    assert len(shown) == 5, shown
+    assert "report.html" in shown
