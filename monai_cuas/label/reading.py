@@ -31,29 +31,37 @@ def score_image(model: ServedModel, datastore: Any, image: str) -> dict[str, Any
 
     Returns:
         "score" and "weights"; or "failed", a sentence, with the weights that it was tried with.
+
+    Raises:
+        HTTPException: 429 if the server has too much to do; that is no fault of the scan's, and nothing is kept.
     """
     weights = model.model().digest
     kept = _kept(datastore, image)
     if kept.get("weights") == weights:
         return kept
-    try:
-        path = datastore.get_image_uri(image)
-        check_size(path)
-        with heavy.turn():
-            finding = model.find(path, InferOptions(rate=float(model.defaults.get("rate", 0.01))))
-        kept = {"score": finding.summary["scan_score"], "weights": weights}
-    except CUASError as error:
-        kept = {"failed": sentence(error, image), "weights": weights}
-    except HTTPException as error:
-        kept = {"failed": str(error.detail), "weights": weights}
-    except Exception as error:
-        # one scan that nobody foresaw must not keep everybody from reading the others; its text may name a patient
-        logger.error("%s while a scan was scored.", type(error).__name__)
-        kept = {"failed": f"{image}: it cannot be scored ({type(error).__name__}).", "weights": weights}
+    with heavy.turn():
+        kept = {**_scored(model, datastore, image), "weights": weights}
     # A series that could not even be fetched has no place for it.
     if image in datastore.json()["objects"]:
         keep_score(datastore, image, kept)
-    return dict(kept)
+    return kept
+
+
+def _scored(model: ServedModel, datastore: Any, image: str) -> dict[str, Any]:
+    """ "score" of a scan, or "failed" with a sentence on what is wrong with it."""
+    try:
+        path = datastore.get_image_uri(image)
+        check_size(path)
+        finding = model.find(path, InferOptions(rate=float(model.defaults.get("rate", 0.01))))
+        return {"score": finding.summary["scan_score"]}
+    except CUASError as error:
+        return {"failed": sentence(error, image)}
+    except HTTPException as error:
+        return {"failed": str(error.detail)}
+    except Exception as error:
+        # one scan that nobody foresaw must not keep everybody from reading the others; its text may name a patient
+        logger.error("%s while a scan was scored.", type(error).__name__)
+        return {"failed": f"{image}: it cannot be scored ({type(error).__name__})."}
 
 
 def _kept(datastore: Any, image: str) -> dict[str, Any]:

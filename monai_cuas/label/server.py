@@ -411,7 +411,8 @@ def _hosts() -> list[str]:
     then answer it. One that listens to this machine alone is called by this machine's names.
     """
     told = [name.strip() for name in os.environ.get(HOSTS_VARIABLE, "").split(",") if name.strip()]
-    given = [sys.argv[k + 1] for k, word in enumerate(sys.argv[:-1]) if word in ("-i", "--host")]
+    words = [part for word in sys.argv for part in (word.split("=", 1) if word.startswith("--host=") else [word])]
+    given = [words[k + 1] for k, word in enumerate(words[:-1]) if word in ("-i", "--host")]
     local = "start_server" in sys.argv and given[-1:] in (["127.0.0.1"], ["localhost"])
     return told or (["127.0.0.1", "localhost"] if local else ["*"])
 

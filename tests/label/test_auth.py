@@ -351,5 +351,29 @@ def test_what_is_temporary_lies_in_the_servers_own_folder(server, realm):
     (folder,) = (server.folder / "tmp").glob("monai_cuas-*")
     assert folder.stat().st_mode & 0o777 == 0o700
     assert ask(server, realm.token(USER), "POST", "/infer/cuas?image=lesion&output=json").status_code == 200
+    end = time.monotonic() + 20
+    while list(folder.glob("cuas-*")) and time.monotonic() < end:
+        time.sleep(0.1)  # it is removed behind the answer
     assert not list((server.folder / "tmp").glob("cuas-*"))
     assert not list(folder.glob("cuas-*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "hosts"),
+    [
+        (["start_server", "--host", "127.0.0.1"], ["127.0.0.1", "localhost"]),
+        (["start_server", "--host=127.0.0.1"], ["127.0.0.1", "localhost"]),
+        (["start_server", "-i", "localhost"], ["127.0.0.1", "localhost"]),
+        (["start_server", "--host", "0.0.0.0"], ["*"]),
+        (["start_server", "--host=0.0.0.0"], ["*"]),
+        (["start_server"], ["*"]),
+    ],
+)
+def test_however_the_host_is_written(words, hosts, monkeypatch):
+    from monai_cuas.label import server
+
+    monkeypatch.setattr("sys.argv", ["monailabel", *words])
+    monkeypatch.delenv(server.HOSTS_VARIABLE, raising=False)
+    assert server._hosts() == hosts
+    monkeypatch.setenv(server.HOSTS_VARIABLE, "pacs.local, 10.0.0.1")
+    assert server._hosts() == ["pacs.local", "10.0.0.1"]

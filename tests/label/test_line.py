@@ -58,3 +58,48 @@ def test_a_turn_within_a_turn_is_the_same_and_a_failure_gives_it_back():
             raise RuntimeError
     with line.turn():
         pass
+
+
+def test_a_full_line_is_no_fault_of_the_scan_that_was_to_be_scored(monkeypatch):
+    pytest.importorskip("monailabel", reason="needs monai_cuas[label] (docs/how-to/hospital.md)")
+    from monai_cuas.label import reading
+
+    class Store:
+        kept: dict = {}
+
+        def get_image_info(self, image):
+            return self.kept
+
+        def update_image_info(self, image, info):
+            self.kept.update(info)
+
+        def json(self):
+            return {"objects": {"a": {}}}
+
+        def get_image_uri(self, image):
+            raise HTTPException(404, "It is gone.")
+
+    class Model:
+        def model(self):
+            return type("Weights", (), {"digest": "w"})
+
+    full = Line(running=1, waiting=0)
+    monkeypatch.setattr(reading, "heavy", full)
+    ready, done = threading.Event(), threading.Event()
+
+    def occupy():
+        with full.turn():
+            ready.set()
+            done.wait(10)
+
+    other = threading.Thread(target=occupy)
+    other.start()
+    ready.wait(10)
+    with pytest.raises(HTTPException) as error:
+        reading.score_image(Model(), Store(), "a")
+    assert error.value.status_code == 429
+    assert Store.kept == {}
+    done.set()
+    other.join()
+    assert reading.score_image(Model(), Store(), "a") == {"failed": "It is gone.", "weights": "w"}
+    assert Store.kept[reading.INFO_KEY]["failed"] == "It is gone."
