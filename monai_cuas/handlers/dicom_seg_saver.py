@@ -25,7 +25,7 @@ __all__ = ["DicomSegSaver"]
 
 logger = logging.getLogger(__name__)
 
-_NOT_DICOM = "none: the scan is not DICOM"
+NOT_DICOM = "none: the scan is not DICOM"
 
 
 class DicomSegSaver:
@@ -113,7 +113,7 @@ class DicomSegSaver:
         try:
             series = series_at(file)
             name = name or (series.uid if series else Path(file).name)
-            row = {"dicom_seg": _NOT_DICOM} if series is None else self._write(series, name, item)
+            row = {"dicom_seg": NOT_DICOM} if series is None else self._write(series, name, item)
         except Exception as error:
             sentence = scan_message(error, file)
             logger.error("no DICOM segmentation: %s", sentence)

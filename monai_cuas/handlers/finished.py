@@ -22,12 +22,15 @@ from ..io.dicom.index import get_series, is_series_path
 from ..recipe import file_digest
 from ..utils import as_plain, brain_mask_beside
 from ..utils.progress import track
+from .dicom_seg_saver import NOT_DICOM
 
 __all__ = ["FinishedScans"]
 
 logger = logging.getLogger(__name__)
 
 _RESULTS = ("{}_anomaly.nii.gz", "{}_mask.nii.gz", "{}_overlay.png")
+# columns of the table that name a DICOM file, or say why there is none
+_FILES = ("dicom_seg", "dicom_map")
 # from as many scans on, one sees that they are looked at
 _MANY = 50
 # their header and their voxels are files of their own
@@ -85,11 +88,15 @@ class FinishedScans:
             return {}
         with open(table, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        return {row["name"]: row["made_with"] for row in rows if row.get("made_with") and self._whole(row["name"])}
+        return {row["name"]: row["made_with"] for row in rows if row.get("made_with") and self._whole(row)}
 
-    def _whole(self, name: str) -> bool:
-        # each is written whole or not at all
-        return all((self.output_dir / result.format(name)).is_file() for result in _RESULTS)
+    def _whole(self, row: Mapping[str, str]) -> bool:
+        """Whether every file of a row is there; each is written whole or not at all."""
+        said = [row.get(column) or "" for column in _FILES]
+        if any(value.startswith("none:") and value != NOT_DICOM for value in said):
+            return False  # it could not be written then
+        files = [*(result.format(row["name"]) for result in _RESULTS), *(v for v in said if v.endswith(".dcm"))]
+        return all((self.output_dir / file).is_file() for file in files)
 
 
 def _files(entry: Mapping[str, Any]) -> list[tuple[str, bool]]:

@@ -80,3 +80,13 @@ def test_a_scan_with_other_voxels_is_another_one(batch):
     assert _redone(batch) == {"s2"}
     shutil.copy("scans/s0.nii", "scans/s0_brain_mask.nii")
     assert _redone(batch) == {"s0"}
+
+
+def test_a_segmentation_that_is_asked_for_is_made(batch):
+    """What has no DICOM segmentation is not done, if one is asked for; with one that is there, it is."""
+    assert _run(batch) == 0
+    everything = {"s0", "s1", "s2"}
+    assert _redone(batch, "--dicom_seg") == everything
+    assert _redone(batch, "--dicom_seg") == set()
+    assert _redone(batch, "--dicom_seg", "--dicom_seg_label", "Lesion") == everything
+    assert _redone(batch) == everything

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from monai_cuas.handlers import FinishedScans
+from monai_cuas.handlers.dicom_seg_saver import NOT_DICOM
 
 
 @pytest.fixture
@@ -31,3 +32,19 @@ def test_a_scan_that_is_gone_has_a_key_too_and_nothing_is_done_without_a_table(t
     gone = {"image": str(tmp_path / "gone.nii.gz"), "name": "gone"}
     assert [e["name"] for e in finished.unfinished([entry, gone])] == ["a", "gone"]
     assert all(len(e["made_with"]) == 16 for e in finished.unfinished([entry, gone]))
+
+
+def test_a_row_is_done_if_every_file_that_it_names_is_there(tmp_path, entry):
+    finished = FinishedScans(tmp_path, skip=True)
+    for kind in ("anomaly.nii.gz", "mask.nii.gz", "overlay.png"):
+        (tmp_path / f"a_{kind}").touch()
+
+    def left(segmentation: str) -> int:
+        row = f"name,made_with,dicom_seg\na,{finished.key(entry)},{segmentation}\n"
+        (tmp_path / "results.csv").write_text(row)
+        return len(finished.unfinished([entry]))
+
+    assert left("") == left(NOT_DICOM) == 0
+    assert left("a_seg.dcm") == left("none: the disk was full") == 1
+    (tmp_path / "a_seg.dcm").touch()
+    assert left("a_seg.dcm") == 0
