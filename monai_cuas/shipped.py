@@ -11,9 +11,10 @@ from pathlib import Path
 
 from .utils import CUASError
 
-__all__ = ["packaged_bundle", "shipped_weights", "weights_path"]
+__all__ = ["DEFAULT_MODEL", "not_shipped", "packaged_bundle", "shipped_weights", "weights_path"]
 
-_DEFAULT = "phantom"
+DEFAULT_MODEL = "phantom"
+"""The weights that are taken where none are named and none fit."""
 
 
 def packaged_bundle() -> str:
@@ -33,7 +34,7 @@ def shipped_weights(bundle_root: str | os.PathLike | None = None) -> dict[str, P
     """
     folder = Path(bundle_root or packaged_bundle()) / "models"
     named = {path.stem.removeprefix("model_"): path for path in sorted(folder.glob("model_*.pt"))}
-    default = {_DEFAULT: folder / "model.pt"} if (folder / "model.pt").is_file() else {}
+    default = {DEFAULT_MODEL: folder / "model.pt"} if (folder / "model.pt").is_file() else {}
     return {**default, **{name: path for name, path in named.items() if name not in default}}
 
 
@@ -55,3 +56,21 @@ def weights_path(model: str | os.PathLike, bundle_root: str | os.PathLike | None
         named = f"one of {', '.join(known)}, or the path" if known else "the path"
         raise CUASError(f"There are no shipped weights '{model}'; give {named} of a weights file.")
     return path
+
+
+def not_shipped(path: str | os.PathLike) -> str:
+    """
+    A file that thresholds may be written into: weights of the package serve everybody, and stay as they are.
+
+    Returns:
+        The path.
+
+    Raises:
+        CUASError: if it is one of the package's own weights, by whatever path or link.
+    """
+    if os.path.realpath(path) in {os.path.realpath(own) for own in shipped_weights().values()}:
+        raise CUASError(
+            f"{path}: these weights are shipped, and no file of yours: say with --output where the new one is to go "
+            "(of a config: --calibrated)."
+        )
+    return os.fspath(path)

@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 from monai.utils import ensure_tuple
 
 from ..data.contrast import CONTRASTS, Contrast, contrast_of, label
+from ..shipped import DEFAULT_MODEL
 from ..utils import CUASError
 
 __all__ = ["Choice", "choose_models", "model_of"]
-
-DEFAULT = "phantom"
 
 
 class Choice(NamedTuple):
@@ -47,12 +46,15 @@ def model_of(contrast: Contrast, shipped: Collection[str]) -> tuple[str, str]:
     """
     if contrast.name in shipped:
         return str(contrast.name), f"taken for {label(contrast.name)}, but {contrast.doubt}" if contrast.doubt else ""
-    used = f"the weights '{DEFAULT}' were used, which know no patient"
+    used = f"the weights '{DEFAULT_MODEL}' were used, which know no patient"
     if contrast.name is None:
         known = ", ".join(name for name in CONTRASTS if name in shipped)
         advice = f": say --contrast ({known})" if known else ""
-        return DEFAULT, f"its contrast could not be told ({contrast.why}), so {used}{advice}"
-    return DEFAULT, f"no weights for {label(contrast.name)} are shipped, so {used}: train on your own normal scans"
+        return DEFAULT_MODEL, f"its contrast could not be told ({contrast.why}), so {used}{advice}"
+    return (
+        DEFAULT_MODEL,
+        f"no weights for {label(contrast.name)} are shipped, so {used}: train on your own normal scans",
+    )
 
 
 def choose_models(

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from monai.bundle import ConfigWorkflow
 
 from ..data.datalist import load_datalist
-from ..shipped import weights_path
+from ..shipped import DEFAULT_MODEL, weights_path
 from ..utils import CUASError
 from .overrides import parse_overrides, refuse_unknown, with_bases
 from .setup import find_bundle_root
@@ -149,7 +149,7 @@ def run_bundle(
         CUASError: if an override would do nothing or contradicts the recipe, or what the run itself raises.
     """
     root = find_bundle_root()
-    weights = None if workflow_type == "train" else str(weights_path(model or "phantom", root))
+    weights = None if workflow_type == "train" else str(weights_path(model or DEFAULT_MODEL, root))
     paths = [os.path.join(root, "configs", name) for name in files]
     asked = refuse_unknown(paths, parse_overrides(overrides), weights)
     chosen = {} if weights is None else {"ckpt_path": weights}

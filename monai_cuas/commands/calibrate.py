@@ -30,12 +30,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from ..bundle import run_bundle
-    from ..utils import CUASError, require_writable
+    from ..bundle import find_bundle_root, run_bundle
+    from ..shipped import not_shipped, weights_path
+    from ..utils import require_writable
 
-    if arguments.output is None and not os.path.isfile(arguments.model):
-        raise CUASError(f"{arguments.model} is no weights file of yours: say with --output where the new one is to go.")
-    weights = arguments.output or arguments.model
+    weights = not_shipped(arguments.output or weights_path(arguments.model, find_bundle_root()))
     folder = os.path.dirname(weights) or "."
     require_writable(folder)
     normals = {"normals": arguments.normals} if arguments.normals else {"dataset_dir": arguments.dataset_dir}

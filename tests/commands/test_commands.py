@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 
 from monai_cuas import __version__, load_model
+from monai_cuas.bundle import run_config
 from monai_cuas.cli import main
+from monai_cuas.shipped import packaged_bundle
+from monai_cuas.utils import user_message
 
 from ..bundle.conftest import BUNDLE, write_untrained
 
@@ -152,6 +155,24 @@ def test_own_normals_make_a_new_weights_file(scan, normals, tmp_path, monkeypatc
     assert not np.array_equal(old.find(scan).map, new.find(scan).map)
 
 
-def test_a_shipped_model_is_never_calibrated_in_its_place(normals, capsys):
-    assert main(["calibrate", "--model", "phantom", "--normals", str(normals)]) == 1
+@pytest.mark.parametrize("how", ["name", "path", "link", "output", "name beside a file of that name"])
+def test_a_shipped_model_is_never_calibrated_in_its_place(how, normals, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("link.pt").symlink_to(SHIPPED)
+    if "beside" in how:
+        Path("phantom").write_bytes(b"another")
+    model = {"path": str(SHIPPED), "link": "link.pt"}.get(how, "phantom")
+    before = SHIPPED.read_bytes()
+    output = ["--output", str(SHIPPED)] if how == "output" else []
+    assert main(["calibrate", "--model", model, "--normals", str(normals), *output]) == 1
     assert "say with --output where the new one is to go" in capsys.readouterr().err
+    assert SHIPPED.read_bytes() == before
+    if "beside" in how:
+        assert Path("phantom").read_bytes() == b"another"
+
+
+def test_the_config_too_leaves_shipped_weights_alone(normals):
+    settings = {"normals": str(normals), "device": "cpu"}
+    with pytest.raises(Exception) as error:  # MONAI wraps it
+        run_config(packaged_bundle(), ["inference.json", "calibrate.json"], settings)
+    assert "these weights are shipped" in str(user_message(error.value))
