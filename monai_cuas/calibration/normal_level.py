@@ -40,12 +40,10 @@ def texture_limits(textures: Sequence[float]) -> tuple[float, float]:
     Returns:
         The lowest and the highest; NaN for fewer than two scans.
     """
-    logs = np.log(np.maximum(np.asarray(textures, dtype=np.float64), 1e-9))
-    n = len(logs)
-    if n < 2:
+    if len(textures) < 2:
         return math.nan, math.nan
-    reach = student.ppf(1 - _STRANGE / 2, n - 1) * logs.std(ddof=1) * math.sqrt(1 + 1 / n)
-    return math.exp(logs.mean() - reach), math.exp(logs.mean() + reach)
+    low, high = _expected(np.log(np.maximum(textures, 1e-9)))
+    return math.exp(low), math.exp(high)
 
 
 def level_limit(levels: Sequence[float]) -> float:
@@ -55,11 +53,14 @@ def level_limit(levels: Sequence[float]) -> float:
     Args:
         levels: of normal scans; a single one is its own limit.
     """
-    n = len(levels)
-    if n < 2:
-        return max(levels)
-    reach = student.ppf(1 - _STRANGE / 2, n - 1) * float(np.std(levels, ddof=1)) * math.sqrt(1 + 1 / n)
-    return max(*levels, float(np.mean(levels)) + reach)
+    return max(levels) if len(levels) < 2 else max(*levels, _expected(levels)[1])
+
+
+def _expected(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Prediction interval of a further value, by Student's t, from two or more."""
+    n, found = len(values), np.asarray(values, dtype=np.float64)
+    reach = student.ppf(1 - _STRANGE / 2, n - 1) * found.std(ddof=1) * math.sqrt(1 + 1 / n)
+    return float(found.mean() - reach), float(found.mean() + reach)
 
 
 def _healthy(
