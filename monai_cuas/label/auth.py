@@ -40,7 +40,7 @@ def _decode(token: str) -> dict[str, Any]:
             if not keys.refresh():
                 raise
             return _verified(token, keys.candidates(token))
-    except (requests.RequestException, jwt.PyJWKError, KeyError, ValueError):
+    except (requests.RequestException, jwt.PyJWKSetError, KeyError, ValueError):
         raise HTTPException(503, "The server cannot reach the provider that tokens are checked with.") from None
 
 

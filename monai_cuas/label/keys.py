@@ -46,7 +46,7 @@ class ProviderKeys:
 
         Raises:
             jwt.InvalidTokenError: if this is no token, or its key is not the provider's.
-            requests.RequestException, ValueError, KeyError, jwt.PyJWKError: if the provider cannot be asked.
+            requests.RequestException, ValueError, KeyError, jwt.PyJWKSetError: if the provider cannot be asked.
         """
         kid = jwt.get_unverified_header(token).get("kid")
         if not self._keys:
@@ -77,7 +77,8 @@ class ProviderKeys:
         found.raise_for_status()
         answer = requests.get(str(found.json()["jwks_uri"]), timeout=_TIMEOUT_SECONDS)
         answer.raise_for_status()
-        keys = [jwt.PyJWK(key) for key in answer.json()["keys"] if key.get("use", "sig") == "sig"]
+        # keys of kinds that PyJWT does not know are passed over by it, as the standard asks
+        keys = [key for key in jwt.PyJWKSet.from_dict(answer.json()).keys if key.public_key_use in (None, "sig")]
         signing = [(key.key_id, key.key) for key in keys if key.algorithm_name in ALGORITHMS]
         if not signing:
             raise ValueError("the provider has no key to sign with")

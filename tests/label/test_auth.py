@@ -259,8 +259,12 @@ class Provider:
             {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key())), "kid": kid, "alg": "RS256"}
             for kid, key in self.keys.items()
         ]
+        unknown = [
+            {"kty": "RSA", "kid": "enc", "alg": "RSA-OAEP", "n": "AQAB", "e": "AQAB"},
+            {"kty": "new", "kid": "x"},
+        ]
         secret = {"kty": "oct", "k": base64.urlsafe_b64encode(b"s" * 32).decode(), "kid": "secret", "alg": "HS256"}
-        return {"keys": [*shown, secret]}
+        return {"keys": [*unknown, *shown, secret]}
 
     def token(self, kid: str | None, key, **claims) -> str:
         payload = {"exp": int(time.time()) + 300, "iss": self.uri, "realm_access": {"roles": [USER]}, **claims}

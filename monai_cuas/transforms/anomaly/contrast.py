@@ -88,13 +88,14 @@ class RandTissueContrast(RandomizableTransform):
         self.orders, self.shading = orders, shading
         layer = LandmarkStandardization(quantiles.shape[1])
         fine, raw = np.asarray(levels, dtype=float), np.asarray(quantiles, dtype=float)
-        landmarks = np.apply_along_axis(lambda q: np.interp(layer.levels.numpy(), fine, q), -1, raw)
-        layer.fit(torch.as_tensor(landmarks))
+        knots = np.apply_along_axis(lambda q: np.interp(layer.levels.numpy(), fine, q), -1, raw)
+        layer.fit(torch.as_tensor(knots))
         self.levels, self.landmarks = layer.levels.double().numpy(), layer.landmarks.double().numpy()
-        self.samples = [
-            _continued(_RANKS, fine, np.mean([_continued(q, q_k, profile) for q, q_k in zip(*scans)], axis=0))
-            for *scans, profile in zip(raw.swapaxes(0, 1), landmarks.swapaxes(0, 1), self.landmarks)
-        ]
+        self.samples = []
+        for c, profile in enumerate(self.landmarks):
+            # what the fine levels of each scan become on the standardised scale
+            scans = [_continued(raw[k, c], knots[k, c], profile) for k in range(len(raw))]
+            self.samples.append(_continued(_RANKS, fine, np.mean(scans, axis=0)))
         self.tissues = [self._tissues(samples) for samples in self.samples]
         self._curves: list[tuple[np.ndarray, np.ndarray]] = []
 
