@@ -40,6 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--min_component_ml", type=float, default=0.0, help="leave out smaller findings")
     parser.add_argument("--skip_existing", action="store_true", help="leave out scans that are done")
     parser.add_argument("--dicom_seg", action="store_true", help="also write a DICOM SEG for each DICOM series")
+    parser.add_argument("--dicom_map", action="store_true", help="with it the map as a DICOM parametric map")
     parser.set_defaults(run=_run, overrides=[])
 
 
@@ -55,7 +56,10 @@ def _run(arguments: argparse.Namespace) -> None:
         "min_component_ml": arguments.min_component_ml,
         "skip_existing": arguments.skip_existing,
     }
-    files = ["inference.json", *(["dicom_seg.json"] if arguments.dicom_seg else [])]
+    files = ["inference.json"]
+    if arguments.dicom_seg or arguments.dicom_map:
+        files.append("dicom_seg.json")
+        settings["dicom_seg_parametric_map"] = arguments.dicom_map
     failures = []
     for model, scans in _shared_out(arguments):
         try:

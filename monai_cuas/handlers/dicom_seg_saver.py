@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from ignite.engine import Engine, Events
 
-from ..io.dicom import DicomSeries, SegmentationTerms, make_parametric_map, make_segmentation, series_at
+from ..io.dicom import DicomSeries, SegmentationTerms, make_parametric_map, make_segmentation, map_terms, series_at
 from ..io.dicom.header import discreet
 from ..utils import CUASError, ScanError, replacing, require_writable, scan_message
 from .result_saver import update_csv
@@ -130,13 +130,7 @@ class DicomSegSaver:
         row = {"dicom_seg": self._save(segmentation, f"{name}_seg.dcm"), "dicom_seg_content": _content(segmentation)}
         if self.parametric_map:
             anomaly, affine = _volume(item[self.anomaly_key])
-            terms = replace(
-                self.terms,
-                series_number=self.terms.series_number + 1,
-                series_description="Anomaly score, unreviewed",
-            )
-            content = "-log10 of the rate of healthy voxels that are as high"
-            made = make_parametric_map(series, anomaly, affine, terms, content)
+            made = make_parametric_map(series, anomaly, affine, map_terms(self.terms))
             row["dicom_map"] = self._save(made, f"{name}_map.dcm")
         return row
 

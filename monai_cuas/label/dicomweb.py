@@ -30,12 +30,20 @@ from monailabel.datastore.local import DataModel, ImageLabelModel
 from monailabel.interfaces.datastore import DefaultLabelTag
 
 from .. import __version__
-from ..io.dicom import DicomSeries, SegmentationTerms, find_series, make_segmentation, read_series
+from ..io.dicom import (
+    DicomSeries,
+    SegmentationTerms,
+    find_series,
+    make_parametric_map,
+    make_segmentation,
+    map_terms,
+    read_series,
+)
 from ..io.dicom.header import has_highdicom, has_pydicom, pydicom
 from ..io.nifti import save_nifti
 from ..utils import CUASError, ScanError
 from .datastore import CheckedDatastore
-from .files import read_label
+from .files import read_label, read_volume
 from .requests import refuse, sentence
 
 __all__ = ["CheckedDicomWeb", "connect"]
@@ -240,6 +248,49 @@ class CheckedDicomWeb(CheckedDatastore):
         made.save_as(path, enforce_file_format=True)
         return str(path)
 
+    def parametric_map(self, image: str, anomaly: str, folder: str) -> str:
+        """
+        Write an anomaly map as a DICOM parametric map.
+
+        Args:
+            image: SeriesInstanceUID.
+            anomaly: the map on the series' grid, as the server wrote it.
+            folder: where the file goes.
+
+        Returns:
+            The file.
+
+        Raises:
+            HTTPException: 422 if it cannot refer to the images.
+        """
+        self._known(image)
+        terms = map_terms(SegmentationTerms(serial_number=f"server {__version__}"))
+        array, affine = read_volume(anomaly)
+        try:
+            made = make_parametric_map(self._series(image), array, affine, terms)
+        except CUASError as error:
+            raise refuse(422, sentence(error, f"Series {image}")) from None
+        path = Path(folder, "map.dcm")
+        made.save_as(path, enforce_file_format=True)
+        return str(path)
+
+    def save_map(self, image: str, anomaly: str, folder: str) -> str:
+        """
+        Put an anomaly map into the PACS, into the study of its series.
+
+        Args:
+            image, anomaly, folder: see :meth:`parametric_map`.
+
+        Returns:
+            Its SeriesInstanceUID.
+
+        Raises:
+            HTTPException: 502 if the PACS does not take it.
+        """
+        made = pydicom.dcmread(self.parametric_map(image, anomaly, folder))
+        self._store(made)
+        return str(made.SeriesInstanceUID)
+
     def label_of_voxels(self, image: str, voxels: bytes, shape: Any, images: Any, folder: str) -> str:
         """
         Make a label of bare voxels, as a viewer has them; each slice goes where the image is that it was drawn on.
@@ -299,7 +350,7 @@ class CheckedDicomWeb(CheckedDatastore):
         try:
             self._client.store_instances([dataset])
         except requests.RequestException:
-            raise refuse(502, "The DICOMweb server did not take the segmentation; the label was not saved.") from None
+            raise refuse(502, "The DICOMweb server did not take it; nothing was saved.") from None
 
     def get_label_uri(self, label_id: str, label_tag: str) -> str:
         """A label that is not in the cache is fetched from the PACS, the newest that a reader made."""

@@ -15,7 +15,7 @@ from ..io.nifti import save_nifti
 from ..transforms.io import LoadScand
 from .requests import check_size, refuse
 
-__all__ = ["read_label", "write_volume"]
+__all__ = ["read_label", "read_volume", "write_volume"]
 
 _FLIP = np.diag([-1.0, -1.0, 1.0])
 
@@ -69,8 +69,24 @@ def read_label(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
             claims too many.
     """
     check_size(path)
-    label = LoadScand("label")({"label": os.fspath(path)})["label"]
-    array = np.asarray(label)
+    array, affine = _read(path)
     if array.ndim != 4 or len(array) != 1 or (array < 0).any() or (array != np.rint(array)).any():
         raise refuse(422, "The label must be one volume of whole numbers, 0 for background.")
-    return array[0].astype(np.uint8), np.asarray(label.affine, dtype=np.float64)
+    return array[0].astype(np.uint8), affine
+
+
+def read_volume(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Read a volume that :func:`write_volume` wrote.
+
+    Returns:
+        (X, Y, Z) array of float32 and its affine, 4 x 4.
+    """
+    array, affine = _read(path)
+    return array[0].astype(np.float32), affine
+
+
+def _read(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
+    """(C, X, Y, Z) and its affine."""
+    volume = LoadScand("volume")({"volume": os.fspath(path)})["volume"]
+    return np.asarray(volume), np.asarray(volume.affine, dtype=np.float64)

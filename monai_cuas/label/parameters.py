@@ -93,7 +93,7 @@ def _client(value: Any) -> str | None:
     return value
 
 
-_INFER: dict[str, Callable[[Any], Any]] = {
+_MASK: dict[str, Callable[[Any], Any]] = {
     "rate": _number(0, 1, inside=True),
     "threshold": _number(0, 50),
     "min_component_ml": _number(0, 3000),
@@ -106,8 +106,8 @@ _INFER: dict[str, Callable[[Any], Any]] = {
 }
 
 PARAMETERS: dict[str, dict[str, Callable[[Any], Any]]] = {
-    "infer": _INFER,
-    "batch": {**_INFER, "images": _images, "max_batch_size": _whole(0, 100_000)},
+    "infer": {**_MASK, "result": _one_of("mask", "anomaly"), "save_map": _flag},
+    "batch": {**_MASK, "images": _images, "max_batch_size": _whole(0, 100_000)},
     "train": {"max_epochs": _whole(1, 10_000), "pretrained": _flag},
     "scoring": {},
     "next": {"seconds": _number(0, _MAX_SECONDS), "client_id": _client},

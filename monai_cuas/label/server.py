@@ -91,6 +91,7 @@ class Output(str, Enum):
     json = "json"
     all = "all"
     dicom_seg = "dicom_seg"
+    dicom_map = "dicom_map"
 
 
 def _max_bytes() -> int:
@@ -134,7 +135,7 @@ def infer(
 ) -> Any:
     """Mask of one scan, by its id, of a session, or uploaded; see docs/how-to/hospital.md."""
     options = checked("infer", parse_params(params))
-    if options.get("save_label"):
+    if options.get("save_label") or options.get("save_map"):
         _require_saver(user)
     app = app_instance()
     folder = tempfile.mkdtemp(prefix="cuas-")
@@ -149,11 +150,17 @@ def infer(
             request["image"] = Upload(found.image)
         elif not image:
             raise refuse(400, "Name an image, a session, or upload a file.")
-        if output is Output.anomaly:
+        # an upload is no series of the PACS, whatever id came with it
+        series = "" if isinstance(request["image"], Upload) else image
+        save_map = _of_the_pacs(app, series, "save_map") if options.get("save_map") else None
+        wanted = (output in (Output.anomaly, Output.dicom_map), options.get("result") == "anomaly", save_map)
+        if any(wanted):
             request["anomaly_map"] = True
         with heavy.turn():
             result = app.infer(request)
-        return _answer(app, result, image, options, output, folder)
+            if save_map:
+                result["params"]["saved_map"] = save_map(series, result["params"]["anomaly_file"], folder)
+        return _answer(app, result, series, options, output, folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -233,25 +240,39 @@ def _begin(method: str, model: str | None, request: dict[str, Any], run_sync: bo
     return task
 
 
+def _of_the_pacs(app: Any, image: str, method: str) -> Any:
+    """
+    Raises:
+        HTTPException: 400 if there is no series that a DICOM object could refer to.
+    """
+    found = getattr(app.datastore(), method, None)
+    if found is None or not image:
+        raise refuse(400, "DICOM segmentations and maps need a DICOMweb server for --studies and a SeriesInstanceUID.")
+    return found
+
+
 def _answer(app: Any, result: dict[str, Any], image: str, options: Any, output: Output | None, folder: str) -> Any:
     params = dict(result["params"])
     anomaly = params.pop("anomaly_file", None)
     clean = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
     if output is Output.json:
         return JSONResponse(params, background=clean)
-    if output is Output.dicom_seg:
-        segment = getattr(app.datastore(), "segmentation", None)
-        if segment is None or not image:
-            raise refuse(400, "DICOM segmentations need a DICOMweb server for --studies and a SeriesInstanceUID.")
-        seg = segment(image, result["file"], options.get("label_info"), folder)
-        return FileResponse(seg, media_type="application/dicom", filename="anomaly_seg.dcm", background=clean)
+    if output in (Output.dicom_seg, Output.dicom_map):
+        if output is Output.dicom_seg:
+            segment = _of_the_pacs(app, image, "segmentation")
+            made = segment(image, result["file"], options.get("label_info"), folder)
+        else:
+            made = _of_the_pacs(app, image, "parametric_map")(image, anomaly, folder)
+        name = f"anomaly_{output.value.removeprefix('dicom_')}.dcm"
+        return FileResponse(made, media_type="application/dicom", filename=name, background=clean)
     if output in (Output.image, Output.anomaly):
         path = anomaly if output is Output.anomaly else result["file"]
         return FileResponse(path, media_type=get_mime_type(path), filename=Path(path).name, background=clean)
     fields: dict[str, Any] = {"params": (None, json.dumps(params), "application/json")}
-    with open(result["file"], "rb") as mask:
-        fields["image"] = (Path(result["file"]).name, mask.read(), get_mime_type(result["file"]))
-    if anomaly is not None:
+    # MONAI Label's own client, and with it Slicer, takes the first file of an answer
+    first = anomaly if options.get("result") == "anomaly" else result["file"]
+    fields["image"] = (Path(first).name, Path(first).read_bytes(), get_mime_type(first))
+    if anomaly not in (None, first):
         fields["anomaly"] = (Path(anomaly).name, Path(anomaly).read_bytes(), get_mime_type(anomaly))
     message = MultipartEncoder(fields=fields)
     return Response(message.to_string(), media_type=message.content_type, background=clean)

@@ -131,7 +131,7 @@ def test_anomaly_map_as_parametric_map_when_asked_for(tmp_path):
     assert row["dicom_map"] == f"{entry['name']}_map.dcm"
     assert np.frombuffer(ds.FloatPixelData, "<f4").sum() == 3 * MASK.sum()
     seg = pydicom.dcmread(tmp_path / "out" / row["dicom_seg"])
-    assert (ds.SeriesNumber, ds.StudyInstanceUID) == (seg.SeriesNumber + 1, seg.StudyInstanceUID)
+    assert (ds.SeriesNumber, ds.StudyInstanceUID) == (seg.SeriesNumber + 2, seg.StudyInstanceUID)
 
 
 CHARACTERS = {

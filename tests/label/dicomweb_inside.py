@@ -154,6 +154,51 @@ def test_mask_and_segmentation_agree_to_the_voxel(server, series, tmp_path, kind
     assert seg.StudyInstanceUID == datasets[0].StudyInstanceUID
 
 
+def placed(file, datasets) -> np.ndarray:
+    """(columns, rows, slices) of a map, each frame at the image that it refers to and lies on."""
+    ds = pydicom.dcmread(file)
+    frames = np.frombuffer(ds.FloatPixelData, "<f4").reshape(-1, ds.Rows, ds.Columns)
+    place = {str(source.SOPInstanceUID): z for z, source in enumerate(datasets)}
+    values = np.full((*scans.SHAPE[:2], len(datasets)), np.nan, np.float32)
+    for frame, groups in zip(frames, ds.PerFrameFunctionalGroupsSequence):
+        z = place[str(groups.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID)]
+        position = groups.PlanePositionSequence[0].ImagePositionPatient
+        np.testing.assert_allclose(position, datasets[z].ImagePositionPatient, atol=1e-4)
+        values[:, :, z] = frame.T
+    return values
+
+
+def test_the_map_as_parametric_map_is_the_nifti_map(server, series, tmp_path):
+    datasets = series["mr"]
+    expected = np.asarray(nifti(infer(server, uid(datasets), "anomaly"), tmp_path / "map.nii.gz").dataobj)
+    answer = infer(server, uid(datasets), "dicom_map")
+    assert answer.status_code == 200, answer.text
+    (tmp_path / "map.dcm").write_bytes(answer.content)
+    np.testing.assert_array_equal(placed(tmp_path / "map.dcm", datasets), expected)
+    ds = pydicom.dcmread(tmp_path / "map.dcm")
+    assert ds.StudyInstanceUID == datasets[0].StudyInstanceUID
+    assert ds.Modality != "MR"  # or it would be listed among the scans
+    upload = {"file": ("a.nii.gz", (tmp_path / "map.nii.gz").read_bytes())}
+    url = f"{server.url}/infer/cuas?image={uid(datasets)}&output=dicom_map"
+    refused(requests.post(url, files=upload, timeout=60), 400)
+
+
+def test_the_map_is_stored_in_the_study(server, series, tmp_path):
+    datasets = series["mr"]
+    said = infer(server, uid(datasets), "json", save_map=True).json()
+    address = f"{ORTHANC}/dicom-web/studies/{study(datasets)}/series?SeriesInstanceUID={said['saved_map']}"
+    assert len(requests.get(address, timeout=30).json()) == 1
+    instances = requests.get(f"{ORTHANC}/instances?expand", timeout=30).json()
+    for instance in instances:
+        file = requests.get(f"{ORTHANC}/instances/{instance['ID']}/file", timeout=30).content
+        if pydicom.dcmread(io.BytesIO(file), stop_before_pixels=True).SeriesInstanceUID == said["saved_map"]:
+            (tmp_path / "stored.dcm").write_bytes(file)
+    expected = np.asarray(nifti(infer(server, uid(datasets), "anomaly"), tmp_path / "map.nii.gz").dataobj)
+    np.testing.assert_array_equal(placed(tmp_path / "stored.dcm", datasets), expected)
+    # it is no scan to be read
+    assert requests.get(f"{server.url}/datastore/", timeout=30).json()["total"] == 3
+
+
 def test_what_is_refused(server, series):
     assert "1 of 20 slices are missing" in refused(infer(server, uid(series["incomplete"])), 422)
     refused(infer(server, uid(series["ct"])), 404)  # not of the filter's modality

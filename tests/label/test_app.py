@@ -501,3 +501,18 @@ def test_no_name_in_the_log(bright, caplog):
     infer(bright, files={"file": ("DOE_JOHN.nii.gz", b"x")})
     ours = [r.getMessage() for r in caplog.records if r.name.startswith(("monailabel", "monai_cuas"))]
     assert not any(word in text for text in ours for word in ("lesion.nii", "nobody", "DOE"))
+
+
+def test_the_map_in_place_of_the_mask(server, studies, tmp_path):
+    """As MONAI Label's own client has it, which keeps one file of an answer."""
+    whole = server.post("/infer/cuas?image=lesion", data={"params": json.dumps({"result": "anomaly"})})
+    named = infer(server, "lesion", "anomaly")
+    assert named.content in whole.content
+    assert whole.content.count(b"filename=") == 1
+    text = refused(server.post("/infer/cuas?image=lesion", data={"params": '{"result": "both"}'}), 400)
+    assert "mask, anomaly" in text
+
+
+def test_dicom_maps_need_a_pacs(server):
+    for output, params in (("dicom_map", {}), ("json", {"save_map": True})):
+        assert "DICOMweb" in refused(infer(server, "lesion", output, **params), 400)

@@ -78,6 +78,13 @@ def test_as_slicer_does_it(server, tmp_path):
     array = sitk.GetArrayFromImage(mask)
     assert array.sum() > 0
     assert params["scan_score"] > 0
+    volume, _ = client.infer("cuas", sample["id"], {"rate": 0.3, "result_extension": ".nrrd", "result": "anomaly"})
+    anomaly = sitk.ReadImage(volume)
+    assert anomaly.GetPixelID() == sitk.sitkFloat32
+    np.testing.assert_allclose(anomaly.GetDirection(), scan.GetDirection(), atol=1e-5)
+    np.testing.assert_allclose(anomaly.GetOrigin(), scan.GetOrigin(), atol=1e-3)
+    values = sitk.GetArrayFromImage(anomaly)
+    assert values[array > 0].min() >= values[array == 0].max() - 1e-5
     array[:2] = 0
     corrected = sitk.GetImageFromArray(array)
     corrected.CopyInformation(mask)

@@ -9,7 +9,7 @@ from .derived import SegmentationTerms
 from .geometry import IRREGULARITIES
 from .header import is_dicom
 from .index import DicomIndex, DicomSeries, find_series, get_series, is_series_path, series_at, split_series_path
-from .parametric_map import make_parametric_map
+from .parametric_map import make_parametric_map, map_terms
 from .reader import DicomSeriesReader, DicomVolume, read_series
 from .segmentation import make_segmentation
 
@@ -26,6 +26,7 @@ __all__ = [
     "is_series_path",
     "make_parametric_map",
     "make_segmentation",
+    "map_terms",
     "read_series",
     "series_at",
     "split_series_path",

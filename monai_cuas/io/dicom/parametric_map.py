@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,23 @@ from .index import DicomSeries
 
 pm, _ = optional_import("highdicom.pm")
 
-__all__ = ["make_parametric_map"]
+__all__ = ["MAP_DESCRIPTION", "make_parametric_map", "map_terms"]
+
+MAP_DESCRIPTION = "Anomaly score, unreviewed"
+"""Description of the series of a map."""
+
+_QUANTITY = "-log10 of the rate of healthy voxels that are as high"
 
 # What viewers show at first: from one in ten to one in ten thousand healthy voxels.
 _WINDOW_CENTRE, _WINDOW_WIDTH = 2.5, 3.0
 # A code of our own, by DICOM's rule for such schemes: the standard has none for this quantity.
-_SCORE = ("ANOMALY-SCORE", "99MONAICUAS", "-log10 of the rate of healthy voxels that are as high")
+_SCORE = ("ANOMALY-SCORE", "99MONAICUAS", _QUANTITY)
+
+
+def map_terms(terms: SegmentationTerms) -> SegmentationTerms:
+    """What a map says of itself beside a segmentation of these terms: a series of its own, two numbers on, as the one
+    between is a reader's segmentation."""
+    return replace(terms, series_number=terms.series_number + 2, series_description=MAP_DESCRIPTION)
 
 
 def make_parametric_map(
@@ -29,7 +41,7 @@ def make_parametric_map(
     anomaly: np.ndarray,
     affine: np.ndarray,
     terms: SegmentationTerms | None = None,
-    content: str = "",
+    content: str = _QUANTITY,
 ) -> Any:
     """
     Build a parametric map, 32-bit floating point, with a frame for each image of the series.
@@ -38,7 +50,7 @@ def make_parametric_map(
         series: as it was read.
         anomaly: (columns, rows, slices) on the grid of :func:`read_series`; -log10 of the healthy exceedance rate.
         affine: of the map, 4 x 4, voxel to RAS millimetres.
-        terms: what it says of itself.
+        terms: what it says of itself; see :func:`map_terms`.
         content: what it shows, up to 64 characters.
 
     Returns:
@@ -48,7 +60,7 @@ def make_parametric_map(
         ScanError: if the map lies on another grid, or the series cannot be referred to.
     """
     values = np.nan_to_num(np.asarray(anomaly, dtype=np.float32))
-    chosen = terms or SegmentationTerms()
+    chosen = terms or map_terms(SegmentationTerms())
 
     def build(sources: list[Any], frames: np.ndarray) -> Any:
         mapping = pm.RealWorldValueMapping(

@@ -6,10 +6,14 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 
 pytest.importorskip("highdicom", reason="needs monai_cuas[dicom]")
 
-from monai_cuas.io.dicom import find_series, make_parametric_map, read_series
+import highdicom
+
+from monai_cuas.io.dicom import SegmentationTerms, find_series, make_parametric_map, map_terms, read_series
+from monai_cuas.io.nifti import save_nifti
 from monai_cuas.utils import ScanError
 from tests import dicom_files as made
 from tests.dicom_seg import by_dcmqi
@@ -63,3 +67,29 @@ def test_a_map_of_zeros(tmp_path):
     ds = pydicom.dcmread(_write(made.slices(IMAGE, AFFINE), tmp_path, np.zeros(SHAPE)))
     assert not np.frombuffer(ds.FloatPixelData, "<f4").any()
     assert ds.NumberOfFrames == SHAPE[2]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_it_lies_where_the_nifti_map_lies(tmp_path, turned):
+    """Each voxel of the NIfTI map, where SimpleITK places it, has its value there in the DICOM map by highdicom."""
+    datasets = made.slices(IMAGE, AFFINE)
+    file = _write(datasets[::-1] if turned else datasets, tmp_path)
+    (series,) = find_series(tmp_path / "series").series
+    save_nifti(tmp_path / "map.nii.gz", SCORE, read_series(series).affine, np.float32)
+    nifti = sitk.ReadImage(str(tmp_path / "map.nii.gz"))
+    volume = highdicom.imread(file).get_volume()
+    np.testing.assert_allclose(sorted(volume.spacing), sorted(nifti.GetSpacing()), atol=1e-4)
+    ijk = np.argwhere(np.ones(SHAPE, bool))
+    points = np.stack([nifti.TransformIndexToPhysicalPoint(index.tolist()) for index in ijk])
+    places = volume.map_reference_to_indices(points)
+    np.testing.assert_allclose(places, np.rint(places), atol=0.01)
+    there = volume.array[tuple(np.rint(places).astype(int).T)]
+    np.testing.assert_array_equal(there.reshape(SHAPE), sitk.GetArrayFromImage(nifti).T)
+
+
+def test_a_map_is_a_series_of_its_own_beside_the_segmentation():
+    terms = SegmentationTerms(serial_number="a device")
+    beside = map_terms(terms)
+    assert beside.series_number not in (terms.series_number, 991)  # 991: a reader's
+    assert beside.series_description != terms.series_description
+    assert beside.serial_number == "a device"
