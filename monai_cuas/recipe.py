@@ -29,10 +29,11 @@ from monai.utils import ensure_tuple
 from torch import nn
 
 from . import __version__, inferers
+from .io.content import content_of, entry_content
 from .networks import nets
 from .networks.utils import copy_state, cpu_state, read_tensors, require_fit, require_state
 from .transforms import AnomalyPreprocessing
-from .utils import CUASError, ScanError, as_plain, replacing
+from .utils import CUASError, ScanError, as_plain, file_digest, replacing
 
 __all__ = [
     "ModelFile",
@@ -73,15 +74,6 @@ _ADVICE = "train it again with this version, or take the weights that are shippe
 
 def _canonical(content: Any) -> bytes:
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-
-
-def file_digest(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
-    found = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            found.update(block)
-    return found.hexdigest()
 
 
 def _spec(made: Any, known: Mapping[str, type]) -> dict[str, Any]:
@@ -449,12 +441,12 @@ def training_digest(recipe: Recipe, data: Iterable[Mapping[str, Any]], **setting
 
     Args:
         recipe: see :func:`describe`.
-        data: entries of the training and the validation list; paths, sizes and times of their files count.
+        data: entries of the training and the validation list; the content of their files counts, not where they lie.
         settings: plain data, by name; of an object, such as the loss, what plain data it keeps.
     """
-    files = [path for entry in data for key in ("image", "label") for path in ensure_tuple(entry.get(key) or ())]
-    stamps = [[path, *_size_and_time(path)] for path in map(os.fspath, files)]
-    made = [recipe.to_dict(), stamps, _comparable({key: _plain_parts(value) for key, value in settings.items()})]
+    reference = recipe.preprocessing.get("registration")
+    read = [content_of(reference or ()), *(entry_content(entry) for entry in data)]
+    made = [recipe.to_dict(), read, _comparable({key: _plain_parts(value) for key, value in settings.items()})]
     return hashlib.sha256(_canonical(made)).hexdigest()
 
 
@@ -472,8 +464,3 @@ def _plain_parts(value: Any) -> Any:
     if not kind.startswith(("monai.", "monai_cuas.", "torch.nn.")) or not hasattr(value, "__dict__"):
         return kind  # such as a random state, whose draws the seed decides
     return {"kind": kind, **{key: _plain_parts(part) for key, part in sorted(vars(value).items())}}
-
-
-def _size_and_time(path: str) -> list[int]:
-    status = os.stat(path) if os.path.exists(path) else None
-    return [status.st_size, status.st_mtime_ns] if status else [0, 0]

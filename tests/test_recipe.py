@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
 
 import pytest
@@ -215,6 +216,23 @@ def test_what_cannot_be_saved_is_said():
 def _augmentation(prob: float = 0.5, amount: float = 1.0, strength: tuple[float, float] = (0.1, 0.5)) -> Compose:
     anomaly = RandSyntheticAnomalyd("image", strength=strength)
     return Compose([RandFlipd(["image"], prob), RandHealthyVariationd("image", amount=amount), anomaly])
+
+
+def test_a_checkpoint_knows_the_content_of_its_scans(recipe, tmp_path):
+    scan, reference = tmp_path / "scan.nii", tmp_path / "reference.nii"
+    scan.write_bytes(b"one")
+    reference.write_bytes(b"pose")
+    posed = dataclasses.replace(recipe, preprocessing={**recipe.preprocessing, "registration": str(reference)})
+    made = [training_digest(posed, [{"image": str(scan)}])]
+    os.utime(scan, (1, 1))
+    assert training_digest(posed, [{"image": str(scan)}]) == made[0]
+    scan.write_bytes(b"two")
+    os.utime(scan, (1, 1))
+    made.append(training_digest(posed, [{"image": str(scan)}]))
+    reference.write_bytes(b"else")
+    made.append(training_digest(posed, [{"image": str(scan)}]))
+    made.append(training_digest(recipe, [{"image": str(scan)}]))
+    assert len(set(made)) == 4
 
 
 def test_a_checkpoint_knows_the_augmentation_it_was_trained_with(recipe):

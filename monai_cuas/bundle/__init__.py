@@ -6,7 +6,7 @@ from __future__ import annotations
 from ..utils import require_writable
 from .overrides import check_overrides, parse_overrides, refuse_unknown, unknown_ids, with_bases
 from .setup import find_bundle_root, find_work_dir, install_excepthook, setup
-from .start_weights import start_weights
+from .start_weights import start_digest, start_weights
 from .workflow import (
     DEFAULT_METHOD,
     finish_training,
@@ -33,6 +33,7 @@ __all__ = [
     "run_bundle",
     "run_config",
     "setup",
+    "start_digest",
     "start_weights",
     "unknown_ids",
     "with_bases",

@@ -12,6 +12,7 @@ from types import TracebackType
 
 from monai.utils import set_determinism
 
+from ..handlers import remove_checkpoints
 from ..shipped import packaged_bundle
 from ..utils import require_writable, user_message
 from .overrides import check_overrides
@@ -56,6 +57,7 @@ def setup(
     seed: int | None = None,
     output_dir: str | os.PathLike | None = None,
     ckpt_path: str | os.PathLike | None = None,
+    begin_in: str | os.PathLike | None = None,
 ) -> None:
     """
     Prepare a run of the bundle: error messages, override check, output folder, determinism.
@@ -64,6 +66,8 @@ def setup(
         seed: seeds Python, NumPy and PyTorch; None leaves them alone.
         output_dir: made if needed; None if the run writes nothing.
         ckpt_path: the weights file of an inference, whose recipe no override may contradict.
+        begin_in: folder of the checkpoints of a training that begins anew: those of an earlier run go, and its best
+            weights, before scans are read or made; None: nothing is removed.
 
     Raises:
         CUASError: for a misspelt or contradicting override or a folder that cannot be written.
@@ -72,5 +76,7 @@ def setup(
     check_overrides(ckpt_path=ckpt_path)
     if output_dir is not None:
         require_writable(output_dir)
+    if begin_in is not None:
+        remove_checkpoints(begin_in, [os.path.join(begin_in, "best.pt")])
     if seed is not None:
         set_determinism(seed=seed)

@@ -12,9 +12,14 @@ from torch import nn
 from ..networks.utils import fitted_places
 from ..recipe import describe_network, read_model
 from ..shipped import weights_path
-from ..utils import CUASError
+from ..utils import CUASError, file_digest
 
-__all__ = ["start_weights"]
+__all__ = ["start_digest", "start_weights"]
+
+
+def start_digest(model: str | os.PathLike | None = None) -> str | None:
+    """SHA-256 of the model that a training starts from, for its checkpoints; None without one."""
+    return None if model is None else file_digest(weights_path(model))
 
 
 def start_weights(network: nn.Module, model: str | os.PathLike | None = None) -> None:

@@ -22,8 +22,10 @@ from monai.data.utils import json_hashing
 from monai.transforms import Compose, Transform
 from monai.utils import ensure_tuple
 
+from ..io.content import content_of
 from ..transforms import BRAIN_MASK_FILE, AnomalyPreprocessing
-from ..utils import CUASError, user_message
+from ..utils import CUASError, file_digest, user_message
+from ..utils.disk_cache import DEFAULT_LIMIT_GB, mark_cache, shrink_cache, used
 from ..utils.progress import track
 from .robust import note_failure
 from .seeded import SeededTransform
@@ -33,14 +35,8 @@ __all__ = ["SliceDataset", "image_middle"]
 logger = logging.getLogger(__name__)
 
 
-def _stamp(paths: Any) -> list[list[Any]]:
-    """Path, size and time of change of each file: a file that is written anew is another file."""
-    stamps = []
-    for path in ensure_tuple(paths):
-        exists = os.path.exists(path)
-        status = os.stat(path) if exists else None
-        stamps.append([os.path.abspath(path), status.st_size if status else 0, status.st_mtime_ns if status else 0])
-    return stamps
+# of a cache's item, beside the paths: what is in its files, and of an image with channels which is read
+_CONTENT = "content"
 
 
 def _hash_parameters(transforms: Sequence[Any]) -> bytes:
@@ -80,9 +76,12 @@ class _Volume(Transform):
         if described is None:
             described = hashlib.sha256(pickle.dumps(preprocessing.transforms)).hexdigest()
         self.parameters = {"version": 2, "image": image_key, "label": label_key, "preprocessing": described}
+        reference = described.get("registration") if isinstance(described, Mapping) else None
+        if reference is not None and os.path.isfile(reference):
+            self.parameters["reference"] = file_digest(reference)
 
     def __call__(self, item: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-        data = self.preprocessing({k: v for k, v in item.items() if k != "stamp"})
+        data = self.preprocessing({k: v for k, v in item.items() if k != _CONTENT})
         mask = data["slice_mask"] > 0
         out = {
             "image": _plain(data[self.image_key]).to(torch.float16),
@@ -104,16 +103,19 @@ def _plain(tensor: torch.Tensor) -> torch.Tensor:
 
 def _cached(dataset: PersistentDataset, item: Any) -> dict[str, torch.Tensor]:
     """The cached item; a file that an interrupted run left half-written is made again."""
+    path = Path(dataset.cache_dir or "", dataset.hash_func(item).decode() + dataset.transform_hash + ".pt")
+    there = path.is_file()
     try:
-        return dataset._cachecheck(item)
-    except (RuntimeError, EOFError) as error:
-        if user_message(error) is not None or dataset.cache_dir is None:
+        made = dataset._cachecheck(item)
+    except (RuntimeError, EOFError, FileNotFoundError) as error:
+        # another process may have removed it, as the longest unused, since it was looked for
+        gone = there and not path.exists()
+        if user_message(error) is not None or not (gone or path.is_file()):
             raise
-        name = dataset.hash_func(item).decode() + dataset.transform_hash + ".pt"
-        if not (dataset.cache_dir / name).is_file():
-            raise
-        (dataset.cache_dir / name).unlink()
-        return dataset._cachecheck(item)
+        path.unlink(missing_ok=True)
+        made = dataset._cachecheck(item)
+    used(path)
+    return made
 
 
 class _Profile(Transform):
@@ -155,8 +157,9 @@ class SliceDataset(Dataset):
     Axial slices of the training scans, each a file in a cache folder (MONAI's PersistentDataset).
 
     Scans are preprocessed once and kept as volumes; eligible slices are kept one by one. The caches' keys hold the
-    arguments of the transform and path, size and time of change of each file: neither a changed config nor a file
-    that is written anew gives stale slices. Scans that cannot be used are left out and listed in ``failed``.
+    arguments of the transform and the content of each file: neither a changed config nor a file that is written anew
+    gives stale slices, and files may move. What was longest unused is removed where the cache is over its limit; what
+    a training uses stays. Scans that cannot be used are left out and listed in ``failed``.
 
     Items: {"image": (C, S, S) float32 quantile coordinates, "brain_mask": (1, S, S) uint8, "subject": str}, or what
     ``augmentation`` makes of them; its draws depend on seed, epoch and slice alone (:class:`SeededTransform`).
@@ -168,6 +171,7 @@ class SliceDataset(Dataset):
         min_brain_fraction: a slice is eligible if its brain area is at least this fraction of the scan's largest.
         middle_slices: N: only the N slices around the middle (10 in the paper); None: all.
         middle_of: "brain", the middle of its axial extent, or "image", as in the authors' code.
+        cache_limit_gb: how large the cache may become, in units of 10**9 bytes.
         image_key: key of the image.
         label_key: key of the label; slices that it touches are left out.
         progress: show a progress bar.
@@ -194,6 +198,7 @@ class SliceDataset(Dataset):
         seed: int = 0,
         donor_key: str | None = None,
         middle_of: str = "brain",
+        cache_limit_gb: float = DEFAULT_LIMIT_GB,
     ) -> None:
         if middle_of not in ("brain", "image"):
             raise ValueError(f"middle_of must be brain or image, got {middle_of}.")
@@ -201,6 +206,8 @@ class SliceDataset(Dataset):
             raise ValueError(f"min_brain_fraction must be between 0 and 1, got {min_brain_fraction}.")
         if middle_slices is not None and middle_slices < 1:
             raise ValueError(f"middle_slices must be at least 1 or null, got {middle_slices}.")
+        if cache_limit_gb < 0:
+            raise ValueError(f"cache_limit_gb must be at least 0, got {cache_limit_gb}.")
         if not data:
             raise CUASError("the list of training scans is empty; check the dataset's folder and the name of the list.")
         if not getattr(transform, "parameters", {"slice_mask": True})["slice_mask"]:
@@ -212,6 +219,7 @@ class SliceDataset(Dataset):
         self._image_key = image_key
         self._open_caches(Path(cache_dir), label_key)
         self.index = self._first_pass(progress)
+        shrink_cache(cache_dir, cache_limit_gb)
         if not self.index:
             why = f"; the first: {self.failed[0][1]}" if self.failed else ""
             raise CUASError(f"no training slice is left of {len(self.data)} scans{why}")
@@ -222,15 +230,17 @@ class SliceDataset(Dataset):
         for entry in self.data:
             inputs = self._inputs(entry, label_key)
             keys = [k for k in (self._image_key, label_key, BRAIN_MASK_FILE) if k in inputs]
-            # Paths as strings only, and the stamp beside them: the hash of this dictionary is the cache's key.
             paths = {k: [os.fspath(p) for p in ensure_tuple(inputs[k])] for k in keys}
-            items.append({**inputs, **paths, "stamp": [_stamp(inputs[k]) for k in keys]})
+            content = [[k, content_of(inputs[k])] for k in keys]
+            channels = inputs.get(f"{self._image_key}_channels")
+            items.append({**inputs, **paths, _CONTENT: [*content, channels]})
         volume = _Volume(self.transform, self._image_key, label_key)
         try:
+            mark_cache(cache_dir)
             self._volumes = PersistentDataset(
-                items, volume, cache_dir / "volumes", hash_func=json_hashing, hash_transform=_hash_parameters
+                items, volume, cache_dir / "volumes", hash_func=_volume_key, hash_transform=_hash_parameters
             )
-            self._keys = [json_hashing([item, self._volumes.transform_hash]).decode() for item in items]
+            self._keys = [json_hashing([item[_CONTENT], self._volumes.transform_hash]).decode() for item in items]
             self._profiles = PersistentDataset(
                 [], _Profile(self._volumes), cache_dir / "profiles", hash_func=_cache_key
             )
@@ -297,6 +307,11 @@ class SliceDataset(Dataset):
         entry = self.data[scan]
         subject = str(entry.get("subject") or ensure_tuple(entry[self._image_key])[0])
         return {"image": item["image"].float(), "brain_mask": item["brain_mask"], "subject": subject}
+
+
+def _volume_key(item: Mapping[str, Any]) -> bytes:
+    """What is in the files; where they lie is no part of it."""
+    return json_hashing(item[_CONTENT])
 
 
 def _cache_key(item: Mapping[str, Any]) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any
 from monai.utils import ensure_tuple
 
 from ..io.dicom.index import is_series_path, split_series_path
-from ..utils import CUASError, scan_stem
+from ..utils import CUASError, file_digest, scan_stem
 
 __all__ = ["SUBJECT_KEYS", "require_separate_subjects", "subject_of"]
 
@@ -101,9 +101,9 @@ def _copies(files: Sequence[tuple[str, str, str]]) -> list[tuple[str, tuple[str,
     for group in alike.values():
         if len({_JUDGED.get(name, name) for _, name, _ in group}) < 2:
             continue
-        first: dict[bytes, tuple[str, str]] = {}
+        first: dict[str, tuple[str, str]] = {}
         for path, name, shown in group:
-            other, _ = first.setdefault(_whole(path), (name, shown))
+            other, _ = first.setdefault(file_digest(path), (name, shown))
             if _JUDGED.get(other, other) != _JUDGED.get(name, name):
                 found.append((shown, (other, name)))
     return found
@@ -119,12 +119,4 @@ def _few_blocks(path: str, size: int) -> bytes:
     except OSError:
         # What cannot be read is said where it is read as a scan.
         return path.encode("utf-8", "surrogateescape")
-    return digest.digest()
-
-
-def _whole(path: str) -> bytes:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
     return digest.digest()

@@ -10,7 +10,7 @@ from .finished import FinishedScans
 from .nan_stop import StopOnNan
 from .progress import EpochProgressBar
 from .result_saver import AnomalyResultSaver
-from .training_checkpoint import TrainingCheckpoint, find_checkpoints
+from .training_checkpoint import TrainingCheckpoint, find_checkpoints, remove_checkpoints
 
 __all__ = [
     "AnomalyResultSaver",
@@ -22,4 +22,5 @@ __all__ = [
     "StopOnNan",
     "TrainingCheckpoint",
     "find_checkpoints",
+    "remove_checkpoints",
 ]

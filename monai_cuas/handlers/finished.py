@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import csv
-import glob
 import hashlib
 import json
 import logging
@@ -18,9 +17,9 @@ from typing import Any
 from monai.utils import ensure_tuple
 
 from .. import __version__
-from ..io.dicom.index import get_series, is_series_path
-from ..recipe import file_digest
-from ..utils import as_plain, brain_mask_beside
+from ..io.content import scan_files
+from ..io.dicom.index import is_series_path
+from ..utils import as_plain, brain_mask_beside, file_digest
 from ..utils.progress import track
 from .dicom_seg_saver import NOT_DICOM
 
@@ -33,8 +32,6 @@ _RESULTS = ("{}_anomaly.nii.gz", "{}_mask.nii.gz", "{}_overlay.png")
 _FILES = ("dicom_seg", "dicom_map")
 # from as many scans on, one sees that they are looked at
 _MANY = 50
-# their header and their voxels are files of their own
-_PAIRS = (".hdr", ".img", ".mhd", ".nhdr")
 
 
 class FinishedScans:
@@ -103,12 +100,10 @@ def _files(entry: Mapping[str, Any]) -> list[tuple[str, bool]]:
     """Every file that an entry's voxels come from, and whether its content is to be read."""
     found: list[tuple[str, bool]] = []
     for image in map(os.fspath, ensure_tuple(entry["image"])):
-        if is_series_path(image):
-            found += [(os.fspath(header.file), False) for header in get_series(image).headers]
-            continue
-        path = Path(image)
-        pair = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*")) if path.suffix.lower() in _PAIRS else []
-        found += [(str(file), True) for file in (image, *pair, brain_mask_beside(image)) if file]
+        content = not is_series_path(image)
+        found += [(file, content) for file in scan_files(image)]
+        beside = brain_mask_beside(image) if content else None
+        found += [(beside, True)] if beside else []
     mask = entry.get("brain_mask_file")
     return found + ([(os.fspath(mask), True)] if mask else [])
 

@@ -5,20 +5,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
-import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver
 
+from ..networks.utils import read_tensors
 from ..utils import ScanError
 
-__all__ = ["TrainingCheckpoint", "find_checkpoints"]
+__all__ = ["TrainingCheckpoint", "find_checkpoints", "remove_checkpoints"]
 
 _NAME = re.compile(r"checkpoint_(\d+)\.pt$")
 logger = logging.getLogger(__name__)
@@ -47,6 +49,28 @@ def find_checkpoints(folder: str | os.PathLike) -> list[str]:
     return [os.path.join(folder, name) for _, name in epochs]
 
 
+def remove_checkpoints(folder: str | os.PathLike, stale: Sequence[str | os.PathLike] = (), stages: bool = True) -> None:
+    """
+    Remove what an earlier run could be resumed from.
+
+    A run that starts anew does so before anything else, so that one that is killed before its first epoch leaves no
+    checkpoint of another run behind for ``--resume true``.
+
+    Args:
+        folder: of the checkpoints; need not exist.
+        stale: further files of an earlier run, such as its best weights.
+        stages: those of the stages in the folders below it, too.
+    """
+    root = Path(folder)
+    folders = [root, *(path for path in root.iterdir() if stages and path.is_dir())] if root.is_dir() else []
+    found = [path for each in folders for path in find_checkpoints(each)]
+    if found:
+        logger.warning("%s holds an earlier run, replaced now (--resume true would go on with it).", folder)
+    for path in [*found, *stale]:
+        if os.path.isfile(path):
+            os.remove(path)
+
+
 class TrainingCheckpoint:
     """
     Write a checkpoint after each epoch and, if asked, load the newest one when training starts.
@@ -59,7 +83,8 @@ class TrainingCheckpoint:
     Args:
         folder: where ``checkpoint_<epoch>.pt`` goes; made if needed.
         objects: what to save and restore beside the trainer; each has ``state_dict`` and ``load_state_dict``.
-        resume: False starts anew and removes the checkpoints of an earlier run, with a warning.
+        resume: False starts anew and removes the checkpoints of an earlier run, with a warning. A run that is resumed
+            to train longer is warned of, as its learning rates were planned for another length.
         n_saved: how many checkpoints are kept.
         digest: of settings and data, see :func:`monai_cuas.recipe.training_digest`; a checkpoint of another one is
             refused. None: not checked.
@@ -98,19 +123,21 @@ class TrainingCheckpoint:
         found = find_checkpoints(self.folder)
         document, damaged = self._newest(found) if self.resume else (None, [])
         if document is not None:
-            max_epochs = engine.state.max_epochs
+            max_epochs = int(engine.state.max_epochs or 0)
             found = [path for path in found if path not in damaged]
             self._require_same(found[0], document)
+            self._compare_length(found[0], document, max_epochs)
             Checkpoint.load_objects(state, document)
             # the run asked for now decides how long to train, not the one that wrote the checkpoint
             engine.state.max_epochs = max_epochs
             logger.info("Resumed from %s (epoch %d of %d).", found[0], engine.state.epoch, max_epochs)
-        elif found:
-            logger.warning("%s holds an earlier run, replaced now (--resume true would go on with it).", self.folder)
         if idist.get_rank() > 0:
             return
-        old = [] if document is not None else [path for path in self.stale if os.path.isfile(path)]
-        for path in [*damaged, *old, *(found[1:] if document is not None else found)]:
+        if document is None:
+            # the folders below it may be of stages of this very run
+            remove_checkpoints(self.folder, self.stale, stages=False)
+            return
+        for path in [*damaged, *found[1:]]:
             if os.path.isfile(path):
                 os.remove(path)
 
@@ -118,17 +145,34 @@ class TrainingCheckpoint:
         """The newest checkpoint that can be read, and those before it that cannot."""
         damaged: list[str] = []
         for path in found:
-            try:
-                document = torch.load(path, map_location="cpu", weights_only=True)
+            with contextlib.suppress(ScanError):
+                document, _ = read_tensors(path)
                 if isinstance(document, dict):
                     return document, damaged
-            except Exception:  # torch raises many kinds for a damaged file
-                pass
             logger.warning("%s: this checkpoint is damaged; the one before it is taken.", path)
             damaged.append(path)
         if damaged:
             raise ScanError(damaged[0], "no checkpoint of this run can be read", "train anew, without --resume true")
         return None, []
+
+    @staticmethod
+    def _compare_length(path: str, document: dict[str, Any], epochs: int) -> None:
+        """Refuse a run that is longer than the one asked for, and warn of one that was planned shorter."""
+        trainer = document.get("trainer", {})
+        done = int(trainer.get("iteration", 0)) // max(int(trainer.get("epoch_length") or 1), 1)
+        planned = int(trainer.get("max_epochs") or epochs)
+        if done > epochs:
+            raise ScanError(
+                path,
+                f"this run has trained {done} epochs, and {epochs} are asked for",
+                "ask for as many or more, or train anew without --resume true",
+            )
+        if planned != epochs:
+            logger.warning(
+                "%s: this run was begun as one of %d epochs and goes on to %d, with the learning rates planned then: "
+                "its weights are not those of a run of %d epochs.",
+                *(path, planned, epochs, epochs),
+            )
 
     def _require_same(self, path: str, document: dict[str, Any]) -> None:
         if self.digest is None:

@@ -22,6 +22,7 @@ from ..utils import PICTURE_SUFFIXES, ScanError
 __all__ = ["SimpleITKReader"]
 
 _VOLUMES = (".nrrd", ".nhdr", ".mha", ".mhd")
+_HEADERS = (".nhdr", ".mhd")
 _SUFFIXES = (*_VOLUMES, *PICTURE_SUFFIXES)
 _MOST_HEADER = 1 << 16
 _SHEAR = float(np.sin(np.deg2rad(1)))
@@ -115,9 +116,33 @@ def _fields(path: str) -> dict[str, str]:
     return found if head.startswith(b"NRRD") or "elementdatafile" in found else {}
 
 
+def _named_data(fields: dict[str, str]) -> str:
+    """What a header says of where its voxels are; LOCAL: in the same file."""
+    return fields.get("elementdatafile") or fields.get("data file") or fields.get("datafile") or "LOCAL"
+
+
+def detached_data(path: str) -> list[str]:
+    """
+    Files with the voxels of a .mhd or .nhdr header, which may have any name.
+
+    Returns:
+        Their paths; where the header lists several or gives a pattern, all files of the folder; empty for other
+        formats, and if the voxels are in the file itself.
+    """
+    if not path.lower().endswith(_HEADERS) or not os.path.isfile(path):
+        return []
+    named = _named_data(_fields(path))
+    folder = os.path.dirname(path)
+    if named.upper() == "LOCAL":
+        return []
+    if os.path.isfile(os.path.join(folder, named)):
+        return [os.path.join(folder, named)]
+    return sorted(file.path for file in os.scandir(folder or ".") if file.is_file())
+
+
 def _check_compressed(path: str, fields: dict[str, str]) -> None:
     """ITK does not look at every checksum of zlib."""
-    named = fields.get("elementdatafile") or fields.get("data file") or fields.get("datafile") or "LOCAL"
+    named = _named_data(fields)
     local = named.upper() == "LOCAL"
     data = path if local else os.path.join(os.path.dirname(path), named)
     if not os.path.isfile(data):

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..utils import CUASError, replacing
+from ..utils.disk_cache import DEFAULT_LIMIT_GB, mark_cache, shrink_cache, used
 
 __all__ = ["ContentCache"]
 
@@ -29,10 +30,11 @@ class ContentCache:
 
     Args:
         folder: made when the first array is written.
+        limit_gb: how large it may become, in units of 10**9 bytes; what was longest unused is removed.
     """
 
-    def __init__(self, folder: str | os.PathLike) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | os.PathLike, limit_gb: float = DEFAULT_LIMIT_GB) -> None:
+        self.folder, self.limit_gb = Path(folder), limit_gb
 
     def path(self, settings: Any, sources: Sequence[np.ndarray]) -> Path:
         """The file for some settings (anything that JSON takes) and the arrays that go in."""
@@ -62,14 +64,16 @@ class ContentCache:
             with np.load(path, allow_pickle=False) as file:
                 kept = file["array"]
             if kept.shape == shape:
+                used(path)
                 return kept
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
             pass
         made = make()
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            mark_cache(self.folder)
             with replacing(path) as temporary:
                 np.savez_compressed(temporary, array=made)
+            shrink_cache(self.folder, self.limit_gb)
         except OSError as error:
             raise CUASError(f"{self.folder}: cannot be written; choose another preprocessing_cache.") from error
         return made

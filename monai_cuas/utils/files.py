@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import tempfile
@@ -25,6 +26,7 @@ __all__ = [
     "PICTURE_SUFFIXES",
     "VOLUME_SUFFIXES",
     "brain_mask_beside",
+    "file_digest",
     "is_brain_mask",
     "locked",
     "printable",
@@ -140,6 +142,15 @@ def walk_files(root: str | os.PathLike) -> Iterator[tuple[str, list[str]]]:
                 kept.append(name)
         subfolders[:] = kept
         yield folder, sorted(name for name in names if not name.startswith("."))
+
+
+def file_digest(path: str | os.PathLike) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            found.update(block)
+    return found.hexdigest()
 
 
 def is_brain_mask(path: str | os.PathLike) -> bool:

@@ -18,6 +18,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from monai_cuas import load_model
+from monai_cuas.utils import user_message
 
 pytest.importorskip("nilearn", reason="the phantom needs nilearn: pip install monai_cuas[phantom]")
 
@@ -162,6 +163,21 @@ def test_same_seed_same_weights_and_resumed_equals_unbroken(trained):
     # stopped after the first of the two epochs for which the learning rate is planned
     _train_in_process(trained, "resumed", **{"train#trainer#max_epochs": 1})
     assert _equal(first, _train_in_process(trained, "resumed", resume=True))
+
+
+def test_a_fresh_start_that_is_killed_early_leaves_nothing_of_the_run_before(trained):
+    first = _train_in_process(trained, "before")
+    folder = trained / "killed"
+    _train_in_process(trained, "killed", learning_rate=0.01)
+    files = [str(CONFIGS / "train.json")]
+    ids = {"bundle_root": str(ROOT / "bundles" / "cuas"), "output_dir": str(folder)}
+    # begun and gone before a scan is read; the data list need not even be known yet
+    ConfigWorkflow(files, workflow_type="train", logging_file=False, **ids).initialize()
+    assert not list((folder / "checkpoints").iterdir())
+    assert _equal(first, _train_in_process(trained, "killed", resume=True))
+    with pytest.raises(RuntimeError) as refused:
+        _train_in_process(trained, "killed", resume=True, **{"optimizer#weight_decay": 0.1})
+    assert "this run was made with other settings" in user_message(refused.value)
 
 
 def test_gradcam_overlay_trains(trained):

@@ -15,6 +15,7 @@ from monai.data import DataLoader
 from monai_cuas.data.slices import SliceDataset, image_middle
 from monai_cuas.transforms import AnomalyPreprocessing
 from monai_cuas.utils import CUASError
+from monai_cuas.utils.disk_cache import cached_files
 
 PRE = AnomalyPreprocessing(image_size=16, margin_mm=0)
 
@@ -92,6 +93,62 @@ def test_cache_is_used_and_never_stale(data, cylinder, tmp_path, monkeypatch):
     assert not torch.equal(make(data, tmp_path)[0]["image"], first)
     other = SliceDataset(data, AnomalyPreprocessing(image_size=20).for_slices(), tmp_path / "cache", progress=False)
     assert other[0]["image"].shape == (1, 20, 20)
+
+
+def test_a_file_replaced_by_one_of_its_size_and_time_is_another(tmp_path):
+    scans = [tmp_path / f"{n}.nii" for n in range(2)]
+    for n, scan in enumerate(scans):
+        image = np.zeros((24, 24, 16), dtype=np.float32)
+        image[6:18, 6:18, 2:14] = np.random.RandomState(n).uniform(1, 2, (12, 12, 12))
+        nib.save(nib.Nifti1Image(image, np.diag([4.0, 4.0, 4.0, 1.0])), scan)
+    data = [{"image": str(scans[0])}]
+    first, other = make(data, tmp_path)[0]["image"], make([{"image": str(scans[1])}], tmp_path)[0]["image"]
+    status = os.stat(scans[0])
+    scans[0].write_bytes(scans[1].read_bytes())
+    os.utime(scans[0], ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert os.stat(scans[0]).st_size == status.st_size
+    replaced = make(data, tmp_path)[0]["image"]
+    assert torch.equal(replaced, other)
+    assert not torch.equal(replaced, first)
+
+
+def test_a_file_that_was_touched_is_still_the_same(data, tmp_path, monkeypatch):
+    first = make(data, tmp_path)[0]["image"]
+    for entry in data:
+        os.utime(entry["image"], (1, 1))
+    calls = []
+    monkeypatch.setattr(AnomalyPreprocessing, "__call__", lambda *a, **k: calls.append(1))
+    assert torch.equal(make(data, tmp_path)[0]["image"], first)
+    assert not calls
+
+
+def test_another_reference_in_the_same_file_gives_other_slices(data, tmp_path):
+    reference = tmp_path / "reference.nii"
+    pre = AnomalyPreprocessing(image_size=16, margin_mm=0, registration=str(reference))
+    hashes = []
+    for extent in (6, 9):
+        mask = np.zeros((24, 24, 16), dtype=np.uint8)
+        mask[6:18, 12 - extent : 12 + extent, 2:14] = 1
+        nib.save(nib.Nifti1Image(mask, np.diag([4.0, 4.0, 4.0, 1.0])), reference)
+        dataset = SliceDataset(data, pre.for_slices(), tmp_path / "cache", progress=False)
+        hashes.append(dataset._volumes.transform_hash)
+    assert hashes[0] != hashes[1]
+
+
+def test_the_cache_is_bounded_and_keeps_what_is_in_use(data, tmp_path, caplog):
+    old = make(data[:1], tmp_path, cache_limit_gb=1.0)
+    files = cached_files(tmp_path / "cache")
+    for file in files:
+        os.utime(file.path, (1, 1))
+    new = make(data[1:], tmp_path, cache_limit_gb=0.0)
+    assert not any(os.path.exists(file.path) for file in files)
+    assert "more than the limit" in caplog.text
+    assert cached_files(tmp_path / "cache")
+    # a training whose slices another one removed makes them again
+    assert torch.equal(old[0]["image"], make(data[:1], tmp_path)[0]["image"])
+    assert len(new) == 12
+    with pytest.raises(ValueError, match="cache_limit_gb"):
+        make(data, tmp_path, cache_limit_gb=-1.0)
 
 
 @pytest.mark.parametrize("folder", ["volumes", "slices", "profiles"])

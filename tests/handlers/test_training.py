@@ -8,7 +8,14 @@ import torch
 from ignite.engine import Engine
 from monai.transforms import RandGaussianNoise
 
-from monai_cuas.handlers import BestWeightsSaver, EpochSeedHandler, StopOnNan, TrainingCheckpoint, find_checkpoints
+from monai_cuas.handlers import (
+    BestWeightsSaver,
+    EpochSeedHandler,
+    StopOnNan,
+    TrainingCheckpoint,
+    find_checkpoints,
+    remove_checkpoints,
+)
 from monai_cuas.utils import CUASError, ScanError
 
 
@@ -108,6 +115,44 @@ def test_of_a_damaged_checkpoint_the_one_before_is_taken(tmp_path, caplog):
         (tmp_path / path).write_bytes(b"")
     with pytest.raises(ScanError, match="no checkpoint of this run can be read"):
         _resume(tmp_path, "a", 4, resume=True)
+
+
+def test_a_flipped_bit_is_a_damage_that_torch_alone_does_not_see(tmp_path, caplog):
+    net = torch.nn.Linear(64, 64)
+    trainer = Engine(lambda *_: {"loss": torch.tensor(0.0)})
+    TrainingCheckpoint(str(tmp_path), {"network": net}).attach(trainer)
+    trainer.run([0], max_epochs=2)
+    newest = tmp_path / "checkpoint_2.pt"
+    content = bytearray(newest.read_bytes())
+    content[content.find(net.weight.detach().numpy().tobytes()) + 100] ^= 8
+    newest.write_bytes(content)
+    torch.load(newest, weights_only=True)
+    again = torch.nn.Linear(64, 64)
+    trainer = Engine(lambda *_: {"loss": torch.tensor(0.0)})
+    TrainingCheckpoint(str(tmp_path), {"network": again}, resume=True).attach(trainer)
+    trainer.run([0], max_epochs=2)
+    assert "checkpoint_2.pt: this checkpoint is damaged; the one before it is taken" in caplog.text
+    assert torch.equal(net.weight, again.weight)
+
+
+def test_a_run_of_another_length_is_refused_or_told(tmp_path, caplog):
+    _resume(tmp_path, "a", 2)
+    with pytest.raises(ScanError, match="has trained 2 epochs, and 1 are asked for"):
+        _resume(tmp_path, "a", 1, resume=True)
+    assert "goes on to" not in caplog.text
+    assert _resume(tmp_path, "a", 3, resume=True).state.epoch == 3
+    assert "begun as one of 2 epochs and goes on to 3" in caplog.text
+
+
+def test_a_fresh_start_removes_the_checkpoints_of_every_stage(tmp_path):
+    for folder in (tmp_path, tmp_path / "gan"):
+        _resume(folder, "a", 2)
+    best, mine = tmp_path / "best.pt", tmp_path / "notes.txt"
+    best.write_text("old")
+    mine.write_text("mine")
+    remove_checkpoints(tmp_path, [best])
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["notes.txt"]
+    remove_checkpoints(tmp_path / "nowhere", [best])
 
 
 def test_a_new_run_removes_the_best_weights_of_the_one_before(tmp_path):
