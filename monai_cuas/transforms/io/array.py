@@ -19,6 +19,7 @@ from skimage import measure
 
 from ...utils import ScanError
 from .background import border_of, find_foreground, foreground, plain_foreground, why_unstripped
+from .content import MIN_VALUES, content_of, count_values
 
 __all__ = [
     "BrainMask",
@@ -32,12 +33,9 @@ __all__ = [
     "unstripped_error",
 ]
 
-_MIN_VALUES = 8
 # From microscopes to whole bodies no scan of a head lies outside of these.
 _VOXEL_MM = (0.1, 15.0)
 _MAX_EXTENT_MM = 1000.0
-# Largest share of equal neighbours that a scan of whole numbers has; label maps have more.
-_MAX_FLAT = 0.6
 # A part counts if it is this large in comparison with the largest; what all others hold is said, or refused.
 _MIN_PART = 0.05
 _DROPPED_TO_NOTE = 0.02
@@ -48,7 +46,7 @@ _PART_OF_BRAIN_ML = 500.0
 # Of a map of a statistic: share of either sign, and how far the rim lies from the rest, in standard deviations.
 _MIN_NEGATIVE = 0.2
 _RIM_APART = 0.25
-_NOT_A_MASK = "give the scan itself, not a mask or a label map"
+_NOT_A_SCAN = "give the scan itself, not a mask, a label map or another map"
 _STRIP = (
     "add --brain_extraction hd-bet (MR) or --brain_extraction head-ct (CT), or --brain_extraction given if you have "
     "brain masks (also right for a brain on an unusual background); a brain without skull that the field of view cuts "
@@ -210,7 +208,7 @@ class ValidateScan(Transform):
         self._check_channels(len(img), files[0])
         image = np.asarray(convert_data_type(img, np.ndarray)[0])
         for channel, name in zip(image, files if len(files) == len(image) else files * len(image)):
-            _check_values(channel, name)
+            _check_values(channel, name, _affine(img))
         if not self.allow_unstripped and not self.pictures:
             why = skull_in_view(img)
             if why:
@@ -295,7 +293,7 @@ def check_finite(image: np.ndarray, file: str) -> None:
         )
 
 
-def _check_values(channel: np.ndarray, file: str) -> None:
+def _check_values(channel: np.ndarray, file: str, affine: np.ndarray) -> None:
     check_finite(channel, file)
     low, high = float(channel.min()), float(channel.max())
     if low == high:
@@ -303,49 +301,19 @@ def _check_values(channel: np.ndarray, file: str) -> None:
         raise ScanError(file, what, "check how it was exported")
     # What is one value of a mask looks like padding: then the plain foreground tells what is wrong.
     plain, inside = plain_foreground(channel), foreground(channel[None])
-    _check_contrast(channel, inside if _few(channel[inside]) >= _MIN_VALUES else plain, file)
-    if min(channel.shape) > 1 and _is_label_map(channel, plain) and _is_label_map(channel, inside):
-        raise ScanError(file, "a label map: whole numbers in flat regions", _NOT_A_MASK)
-
-
-def _few(values: np.ndarray) -> int:
-    """Number of different values, counted in at most 200 000 of them."""
-    return len(np.unique(values[:: max(1, values.size // 100_000)]))
+    _check_contrast(channel, inside if count_values(channel[inside]) >= MIN_VALUES else plain, file)
+    if min(channel.shape) > 1 and content_of(channel, plain, affine).kind:
+        found = content_of(channel, inside, affine)
+        if found.kind:
+            raise ScanError(file, found.why, _NOT_A_SCAN)
 
 
 def _check_contrast(channel: np.ndarray, inside: np.ndarray, file: str) -> None:
     values = channel[inside]
-    n = _few(values)
-    if n >= _MIN_VALUES:
+    n = count_values(values)
+    if n >= MIN_VALUES:
         return
-    if values.size < _MIN_VALUES:
+    if values.size < MIN_VALUES:
         raise ScanError(file, f"all voxels but {values.size} have the same value", "check how it was exported")
     what = "constant inside the brain" if n == 1 else f"only {n} different values inside the brain"
-    raise ScanError(file, what, _NOT_A_MASK)
-
-
-def _is_label_map(channel: np.ndarray, inside: np.ndarray) -> bool:
-    """
-    Whether whole numbers lie in flat regions, as in a segmentation of many structures.
-
-    Slices that only repeat their neighbour, as enlarging without interpolation makes them, are left out first.
-    """
-    values = channel[inside]
-    if not values.size:
-        return True
-    if not np.array_equal(values, np.rint(values)):
-        return False
-    for axis in range(3):
-        ends = [slice(None)] * 3
-        later, earlier = ends.copy(), ends.copy()
-        later[axis], earlier[axis] = slice(1, None), slice(None, -1)
-        others = tuple(k for k in range(3) if k != axis)
-        new = np.append(True, (channel[tuple(later)] != channel[tuple(earlier)]).any(axis=others))
-        channel, inside = np.compress(new, channel, axis), np.compress(new, inside, axis)
-    equal, pairs = 0, 0
-    for axis in range(3):
-        here, there = np.moveaxis(inside, axis, 0), np.moveaxis(channel, axis, 0)
-        both = here[1:] & here[:-1]
-        equal += int((there[1:] == there[:-1])[both].sum())
-        pairs += int(both.sum())
-    return pairs > 0 and equal / pairs > _MAX_FLAT
+    raise ScanError(file, what, _NOT_A_SCAN)
