@@ -62,7 +62,8 @@ SCANS = {
 @pytest.mark.parametrize("name", MASKS)
 def test_masks_are_known_by_their_voxels(name):
     found = content_of(MASKS[name].astype(np.float32), None, AFFINE)
-    assert found.kind == "mask" and found.why
+    assert found.kind == "mask"
+    assert found.why
     assert (found.ml > 0) == (name != "empty")
 
 
