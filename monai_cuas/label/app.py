@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -20,7 +19,6 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
-from monailabel.utils.sessions import Sessions
 
 from .. import __version__
 from ..utils import user_message
@@ -29,38 +27,16 @@ from .infer import LABELS, AnomalyInferTask
 from .lifeline import end_with_the_server, is_server
 from .model import ServedModel
 from .reading import MostAnomalousFirst, ScanScoring, keep_score
-from .requests import InferOptions, Upload, check_id, check_tag, refuse, suffix_of
+from .requests import InferOptions, Upload, check_id, check_tag, refuse
+from .sessions import CheckedSessions
 from .temporary import own_temporary_folder
 from .training import TrainOnNormals
 
-__all__ = ["MODEL", "CheckedSessions", "CUASApp"]
+__all__ = ["MODEL", "CUASApp"]
 
 logger = logging.getLogger(__name__)
 
 MODEL = "cuas"
-
-
-class CheckedSessions(Sessions):
-    """Sessions of one scan each; archives are not unpacked and a session's name is no path."""
-
-    def add_session(self, data_file: str, expiry: int = 0, uncompress: bool = False, session_id: Any = None) -> Any:
-        """
-        Raises:
-            HTTPException: 415 for anything but one scan.
-        """
-        try:
-            if uncompress or Path(data_file).is_dir():
-                raise refuse(415, "A session takes one file, NIfTI or NRRD; archives and folders are not taken.")
-            suffix_of(data_file, "scan")
-        except HTTPException:
-            # MONAI Label removes its temporary folder only after a session was made.
-            shutil.rmtree(data_file if Path(data_file).is_dir() else Path(data_file).parent, ignore_errors=True)
-            raise
-        return super().add_session(data_file, expiry, False, session_id)
-
-    def get_session(self, session_id: str, update_ts: bool = True, fetch_cache: bool = True) -> Any:
-        """None if there is no such session."""
-        return super().get_session(check_id(session_id), update_ts, fetch_cache)
 
 
 class CUASApp(MONAILabelApp):
@@ -187,12 +163,14 @@ class CUASApp(MONAILabelApp):
 
     def next_sample(self, request: dict[str, Any]) -> dict[str, Any]:
         """
+        The scan to read next; where it lies on the server is not told.
+
         Raises:
             HTTPException: 404 for an unknown strategy.
         """
         if str(request.get("strategy")) not in self._strategies:
             raise refuse(404, f"There is no such strategy; there is {', '.join(self._strategies)}.")
-        return super().next_sample(request)
+        return {key: value for key, value in super().next_sample(request).items() if key != "path"}
 
     def infer_wsi(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
         raise refuse(404, "Slides are not supported.")

@@ -186,8 +186,32 @@ class CheckedDatastore(LocalDatastore):
         return path
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
+        """What is known of a scan, but not where it lies on the server."""
         self._known(image_id)
-        return super().get_image_info(image_id)
+        return {key: value for key, value in super().get_image_info(image_id).items() if key != "path"}
+
+    def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
+        """
+        Raises:
+            HTTPException: 404 if there is none.
+        """
+        return dict(self._label(label_id, label_tag).info)
+
+    def _label(self, label_id: str, label_tag: str) -> DataModel:
+        found = self._known(label_id).labels.get(check_tag(label_tag))
+        if found is None:
+            raise refuse(404, f"There is no label '{label_tag}' of the image '{label_id}'.")
+        return found
+
+    def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
+        """
+        Raises:
+            HTTPException: 404 if there is no such label.
+        """
+        self._label(label_id, label_tag)
+        with self._changing() as entries:
+            if label_id in entries and label_tag in entries[label_id].labels:
+                entries[label_id].labels[label_tag].info.update(info)
 
     def get_label_uri(self, label_id: str, label_tag: str) -> str:
         """
@@ -288,7 +312,7 @@ class CheckedDatastore(LocalDatastore):
     def get_dataset_archive(self, limit_cases: int | None) -> str:
         if not self.datalist():
             raise refuse(404, "No scan has a final label yet, so there is nothing to download.")
-        return super().get_dataset_archive(limit_cases)
+        return str(super().get_dataset_archive(limit_cases))
 
     def _update_datastore_file(self, lock: bool = True) -> None:
         """Written whole: a server that was killed while writing would not start again."""

@@ -30,6 +30,7 @@ __all__ = [
     "check_size",
     "check_tag",
     "is_id",
+    "own_words",
     "parse_params",
     "refuse",
     "sentence",
@@ -99,17 +100,63 @@ def suffix_of(name: str | None, what: str = "file") -> str:
     raise refuse(415, f"The {what} must be one of {', '.join(SUFFIXES)}, by its name too.")
 
 
+_MOST_JSON = 2 * 2**20
+_DEEPEST = 32
+_OWN = frozenset({"by", "changed_by", "model", "monai_cuas", "name", "params", "path", "strategy", "ts", "user"})
+
+
 def parse_params(text: str | None) -> dict[str, Any]:
     """
+    Read a form's JSON; nothing of it is what a file in JSON could not hold again.
+
     Raises:
-        HTTPException: 400 if the form's ``params`` is no JSON object.
+        HTTPException: 400 if it is no JSON object, is large or nested without need, or holds a number that is none
+            (NaN, infinity, 1e400) or half of a character.
     """
+    text = text or "{}"
+    if len(text) > _MOST_JSON:
+        raise refuse(400, f"The field params must have at most {_MOST_JSON} characters.")
     try:
-        params = json.loads(text or "{}")
-    except ValueError:
+        params = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        text.encode(), json.dumps(params, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
         params = None
-    if not isinstance(params, dict):
-        raise refuse(400, 'The field params must be a JSON object, such as {"rate": 0.01}.')
+    if not isinstance(params, dict) or _depth(params) > _DEEPEST:
+        raise refuse(400, 'The field params must be a plain JSON object, such as {"rate": 0.01}.')
+    return params
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def _finite(text: str) -> float:
+    return float(text) if math.isfinite(float(text)) else _no_number(text)
+
+
+def _depth(value: Any) -> int:
+    """Levels of lists and objects, counted no further than is allowed."""
+    level, depth = [value], 0
+    while level and depth <= _DEEPEST:
+        inside = [v for v in level if isinstance(v, (dict, list))]
+        level = [w for v in inside for w in (v.values() if isinstance(v, dict) else v)]
+        depth += bool(inside)
+        if not inside:
+            break
+    return depth
+
+
+def own_words(text: str | None) -> dict[str, Any]:
+    """
+    What a client adds to what is known of a scan or label, besides what the server itself keeps there.
+
+    Raises:
+        HTTPException: 400, see :func:`parse_params`, or for a name that is the server's: who saved, scores, times.
+    """
+    params = parse_params(text)
+    taken = sorted(_OWN & params.keys())
+    if taken:
+        raise refuse(400, f"The server itself keeps {', '.join(taken)}; choose other names.")
     return params
 
 

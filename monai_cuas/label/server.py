@@ -19,23 +19,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, File, Form, Request, UploadFile
+from fastapi import APIRouter, FastAPI, File, Form, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, JSONResponse, Response
 from monailabel.config import settings
-from monailabel.endpoints import (
-    activelearning,
-    batch_infer,
-    datastore,
-    info,
-    login,
-    logs,
-    model,
-    scoring,
-    session,
-    train,
-)
-from monailabel.endpoints.user.auth import RBAC, User
+from monailabel.endpoints import activelearning, login, model
+from monailabel.endpoints.user.auth import User
 from monailabel.interfaces.exception import ImageNotFoundException, LabelNotFoundException, MONAILabelException
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.async_tasks.task import AsyncTask
@@ -45,42 +35,26 @@ from starlette.background import BackgroundTask
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from ..utils import CUASError, user_message
-from . import auth, viewer
+from . import auth, downloads, sessions, viewer
 from .line import heavy, long
+from .members import shown
 from .parameters import checked
-from .requests import Upload, check_id, check_size, check_tag, parse_params, refuse, sentence, suffix_of
+from .requests import Upload, check_id, check_size, check_tag, own_words, parse_params, refuse, sentence, suffix_of
+from .roles import SAVES, Admin, Annotator, Reader
+from .uploads import LimitBody, store_upload
 
-__all__ = ["HOSTS_VARIABLE", "MAX_UPLOAD_VARIABLE", "app", "create_app"]
+__all__ = ["HOSTS_VARIABLE", "ROUTERS", "app", "create_app"]
 
 logger = logging.getLogger(__name__)
 
-MAX_UPLOAD_VARIABLE = "MONAI_CUAS_MAX_UPLOAD_MB"
 HOSTS_VARIABLE = "MONAI_CUAS_HOSTS"
 
-# What of MONAI Label's own is kept. Gone are: upload and removal of weights, whole slides, reloading, downloads of the
-# weights, GPU listing, the pages that load scripts from the internet; and what is written anew below.
-_KEPT = {
-    info: {("/info/", "GET")},
-    model: {("/model/info/{model}", "GET")},
-    batch_infer: {("/batch/infer", "GET"), ("/batch/infer", "DELETE")},
-    train: {("/train/", "GET"), ("/train/", "DELETE")},
-    scoring: {("/scoring/", "GET"), ("/scoring/", "DELETE")},
-    datastore: {
-        *(("/datastore/", "GET"), ("/datastore/image", "HEAD"), ("/datastore/image", "GET")),
-        *(("/datastore/image/info", "GET"), ("/datastore/image", "DELETE"), ("/datastore/dataset", "GET")),
-        *(("/datastore/label", "HEAD"), ("/datastore/label", "GET"), ("/datastore/label", "DELETE")),
-        ("/datastore/label/info", "GET"),
-    },
-    logs: {("/logs/", "GET")},
-    session: None,
-}
+# What of MONAI Label's own is kept; the rest is written anew, here and in the modules of the routers. Gone are: upload,
+# download and removal of weights, whole slides, reloading, GPU listing, the pages that load scripts from the internet.
+_KEPT = {model: {("/model/info/{model}", "GET")}}
 
 router = APIRouter()
-Reader = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))]
-Annotator = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))]
-Admin = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))]
-# role names, as a token has them, of those who may save a label
-_SAVES = (settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR, settings.MONAI_LABEL_AUTH_ROLE_ADMIN)
+ROUTERS = (router, downloads.router, sessions.router, viewer.router)
 
 
 class Output(str, Enum):
@@ -94,21 +68,10 @@ class Output(str, Enum):
     dicom_map = "dicom_map"
 
 
-def _max_bytes() -> int:
-    return int(float(os.environ.get(MAX_UPLOAD_VARIABLE, 512)) * 2**20)
-
-
-def _store(upload: UploadFile, folder: str, what: str) -> Upload:
-    path = Path(folder, f"upload{suffix_of(upload.filename, what)}")
-    with open(path, "wb") as file:
-        shutil.copyfileobj(upload.file, file)
-    return Upload(path)
-
-
 def _label_file(app: Any, image: str, label: UploadFile, information: dict[str, Any], folder: str) -> Upload:
     """The upload, or, for the bare voxels that OHIF has, a file made of them; what they mean leaves ``information``."""
     if not (label.filename or "").lower().endswith(".bin"):
-        return _store(label, folder, "label")
+        return store_upload(label, folder, "label")
     from_voxels = getattr(app.datastore(), "label_of_voxels", None)
     if from_voxels is None:
         raise refuse(415, "Bare voxels are taken for DICOM series only; send NIfTI or NRRD.")
@@ -142,7 +105,7 @@ def infer(
     try:
         request = {**options, "model": model, "image": image, "folder": Upload(folder), "user": user.username}
         if file is not None:
-            request["image"] = _store(file, folder, "scan")
+            request["image"] = store_upload(file, folder, "scan")
         elif session_id:
             found = app.sessions().get_session(session_id) if app.sessions() else None
             if found is None:
@@ -171,7 +134,7 @@ def _require_saver(user: User) -> None:
     Raises:
         HTTPException: 403 if the user may read only: a saved label counts for those who come after.
     """
-    if settings.MONAI_LABEL_AUTH_ENABLE and not set(user.roles) & set(_SAVES):
+    if settings.MONAI_LABEL_AUTH_ENABLE and not set(user.roles) & set(SAVES):
         raise refuse(403, "Saving a label needs the role of an annotator.")
 
 
@@ -288,11 +251,11 @@ def add_image(
 ) -> dict[str, str]:
     """Add a scan, if the model can use it."""
     app = app_instance()
-    information = parse_params(params)
+    information = own_words(params)
     name = Path(file.filename or "").name
     image = check_id(image or name[: -len(suffix_of(name, "scan"))])
     with tempfile.TemporaryDirectory(prefix="cuas-") as folder:
-        path = _store(file, folder, "scan")
+        path = store_upload(file, folder, "scan")
         check_size(path)
         try:
             with heavy.turn():
@@ -312,12 +275,12 @@ def save_label(
 ) -> dict[str, Any]:
     """Save a reader's label; an empty one says that the scan is normal."""
     app = app_instance()
-    information = parse_params(params)
+    information = own_words(params)
     check_id(image)
     with tempfile.TemporaryDirectory(prefix="cuas-") as folder:
         path = _label_file(app, image, label, information, folder)
         try:
-            said = {**information, "user": user.username}
+            said = {**information, "user": user.username, "by": "reader"}
             with heavy.turn():
                 saved = app.datastore().save_label(image, str(path), check_tag(tag or "final"), said)
         except CUASError as error:
@@ -328,16 +291,23 @@ def save_label(
 @router.put("/datastore/image/info")
 def image_info(user: Annotator, image: str, info: Annotated[str, Form()] = "{}") -> dict[str, str]:
     """Add to what is known of a scan."""
-    app_instance().datastore().update_image_info(check_id(image), {**parse_params(info), "user": user.username})
+    app_instance().datastore().update_image_info(check_id(image), {**own_words(info), "user": user.username})
     return {"image": image}
 
 
 @router.put("/datastore/label/info")
 def label_info(user: Annotator, label: str, tag: str, info: Annotated[str, Form()] = "{}") -> dict[str, str]:
     """Add to what is known of a label."""
-    information = {**parse_params(info), "user": user.username}
+    information = {**own_words(info), "changed_by": user.username}
     app_instance().datastore().update_label_info(check_id(label), check_tag(tag), information)
     return {"label": label}
+
+
+def _not_as_described(error: RequestValidationError) -> str:
+    """One sentence on the first thing that is wrong; what was sent is not repeated, it may be what JSON cannot hold."""
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"][:2] if isinstance(part, str)]
+    return f"The request is not as it must be: {' '.join(place)}: {shown(str(first['msg'])).rstrip('.')}."
 
 
 def _refused(request: Request, error: Exception) -> JSONResponse:
@@ -348,6 +318,8 @@ def _refused(request: Request, error: Exception) -> JSONResponse:
         return JSONResponse({"detail": str(error.msg)}, 400)
     if isinstance(error, json.JSONDecodeError):
         return JSONResponse({"detail": "This is no JSON object."}, 400)
+    if isinstance(error, RequestValidationError):
+        return JSONResponse({"detail": _not_as_described(error)}, 422)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return JSONResponse({"detail": "The server's disk is full; nothing was saved. Tell who runs it."}, 507)
     message = user_message(error)
@@ -357,38 +329,6 @@ def _refused(request: Request, error: Exception) -> JSONResponse:
     where = "".join(traceback.format_tb(error.__traceback__)[-3:])
     logger.error("%s in a request:\n%s", type(error).__name__, where)
     return JSONResponse({"detail": f"The server failed ({type(error).__name__}); its log says where."}, 500)
-
-
-class LimitBody:
-    """ASGI layer that ends a request whose body grows beyond the limit, and refuses paths with '..'."""
-
-    def __init__(self, app: Any) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        limit, seen = _max_bytes(), 0
-        refusal = refuse(413, f"The request is larger than {limit // 2**20} MB.")
-        headers = {k.lower(): v for k, v in scope.get("headers", [])}
-        length = headers.get(b"content-length", b"0")
-        if ".." in scope["path"].split("/"):
-            await JSONResponse({"detail": "A path must not hold '..'."}, 400)(scope, receive, send)
-            return
-        if not length.isdigit() or int(length) > limit:
-            await JSONResponse({"detail": refusal.detail}, 413)(scope, receive, send)
-            return
-
-        async def counted() -> Any:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > limit:
-                raise refusal
-            return message
-
-        await self.app(scope, counted, send)
 
 
 class CatchAll:
@@ -444,15 +384,15 @@ def create_app() -> FastAPI:
     # With tokens asked for, the description of the routes is not open either.
     described = None if settings.MONAI_LABEL_AUTH_ENABLE else "/openapi.json"
     made = FastAPI(title="monai_cuas", openapi_url=described, docs_url=None, redoc_url=None, lifespan=_lifespan)
-    made.include_router(router)
-    made.include_router(viewer.router)
+    for own in ROUTERS:
+        made.include_router(own)
     for module, kept in _KEPT.items():
         for route in module.router.routes:
-            if kept is None or any((route.path, method) in kept for method in route.methods):
+            if any((route.path, method) in kept for method in route.methods):
                 made.router.routes.append(route)
     if settings.MONAI_LABEL_AUTH_ENABLE:
         made.include_router(login.router)
-    for kind in (MONAILabelException, CUASError, OSError, ValueError):
+    for kind in (MONAILabelException, CUASError, OSError, ValueError, RequestValidationError):
         made.add_exception_handler(kind, _refused)
     origins = [str(origin).rstrip("/") for origin in settings.MONAI_LABEL_CORS_ORIGINS or []]
     if origins:

@@ -60,8 +60,12 @@ def ohif(user: Reader, path: str) -> Response:
     """A file of OHIF; its page for any other address, as OHIF has addresses of its own."""
     if path == "app-config.js":
         return FileResponse(_CONFIG, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
-    file = (_OHIF / path).resolve()
-    if path not in ("", "index.html") and file.is_relative_to(_OHIF.resolve()) and file.is_file():
+    try:
+        file = (_OHIF / path).resolve()
+        known = path not in ("", "index.html") and file.is_relative_to(_OHIF.resolve()) and file.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        known = False
+    if known:
         return FileResponse(file, media_type=get_mime_type(str(file)))
     if not (_OHIF / "index.html").is_file():
         raise refuse(404, "This monailabel was installed without OHIF.")

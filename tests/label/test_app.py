@@ -335,6 +335,52 @@ def test_info_of_images_and_labels(server):
     assert server.put("/datastore/label/info?label=lesion&tag=final", data={"info": "{}"}).status_code == 404
 
 
+def test_what_a_client_adds_never_makes_the_index_unreadable(bright):
+    """Half of a character, once in the index, kept every later request from being answered."""
+    for info in ('{"a": "\\ud800"}', '{"a": NaN}', '{"strategy": 5}', '{"monai_cuas": {"score": 1e9}}'):
+        refused(bright.put("/datastore/image/info?image=lesion", data={"info": info}), 400)
+    assert bright.put("/datastore/image/info?image=lesion", data={"info": '{"a": "é"}'}).status_code == 200
+    told = bright.get("/datastore/image/info?image=lesion").json()
+    assert told["a"] == "é"
+    assert "path" not in told
+    assert "path" not in bright.post("/activelearning/most_anomalous", json={}).json()
+
+
+def test_checksum_of_a_scan(server, studies):
+    from hashlib import md5, sha256
+
+    content = (studies / "lesion.nii.gz").read_bytes()
+    for good in (
+        f"SHA256:{sha256(content).hexdigest()}",
+        sha256(content).hexdigest(),
+        f"MD5:{md5(content).hexdigest()}",
+    ):
+        assert server.head("/datastore/image", params={"image": "lesion", "check_sum": good}).status_code == 200
+    for wrong, status in ((f"SHA256:{64 * '0'}", 404), ("x:y:z", 400), (":", 400), ("SHA1:" + 40 * "0", 400)):
+        assert server.head("/datastore/image", params={"image": "lesion", "check_sum": wrong}).status_code == status
+
+
+def test_a_file_without_a_name_takes_nothing_with_it(server, tmp_path):
+    """MONAI Label took the server's whole temporary folder for the upload's own."""
+    body = b'--b\r\nContent-Disposition: form-data; name="files"; filename=""\r\n\r\nx\r\n--b--\r\n'
+    kind = {"content-type": "multipart/form-data; boundary=b"}
+    assert 400 <= server.put("/session/", content=body, headers=kind).status_code < 500
+    assert Path(os.environ["TMPDIR"]).is_dir()
+
+
+def test_the_archive_of_the_dataset_goes_when_it_was_sent(bright, tmp_path):
+    import io
+    import zipfile
+
+    empty = scans.save(tmp_path / "empty.nii.gz", np.zeros(scans.SHAPE, np.uint8))
+    bright.put("/datastore/label?image=lesion", files={"label": (empty.name, empty.read_bytes())})
+    before = set(Path(os.environ["TMPDIR"]).iterdir())
+    answer = bright.get("/datastore/dataset?limit_cases=5")
+    assert {"image/lesion.nii.gz", "label/lesion.nii.gz"} <= set(zipfile.ZipFile(io.BytesIO(answer.content)).namelist())
+    assert set(Path(os.environ["TMPDIR"]).iterdir()) == before
+    refused(bright.get("/datastore/dataset?limit_cases=0"), 422)
+
+
 def test_session_of_one_scan(server, studies, tmp_path):
     with open(studies / "lesion.nii.gz", "rb") as file:
         made = server.put("/session/", files={"files": ("lesion.nii.gz", file)}).json()
