@@ -31,9 +31,9 @@ from torch import nn
 from . import __version__, inferers
 from .io.content import content_of, entry_content
 from .networks import nets
-from .networks.utils import copy_state, cpu_state, read_tensors, require_fit, require_state
+from .networks.utils import copy_state, cpu_state, read_tensors, require_fit, require_state, write_tensors
 from .transforms import AnomalyPreprocessing
-from .utils import CUASError, ScanError, as_plain, file_digest, replacing
+from .utils import CUASError, ScanError, as_plain, file_digest
 
 __all__ = [
     "ModelFile",
@@ -354,8 +354,7 @@ def write_model(
     state = cpu_state(network)
     require_state(getattr(network, "module", network), state, path)
     said = {**as_plain(calibration), "recipe": recipe.digest} if calibration else {}
-    with replacing(path) as temporary:
-        torch.save({"model": state, "recipe": recipe.to_dict(), "calibration": said}, temporary)
+    write_tensors({"model": state, "recipe": recipe.to_dict(), "calibration": said}, path)
 
 
 def read_model(path: str | os.PathLike) -> ModelFile:

@@ -218,6 +218,12 @@ def _augmentation(prob: float = 0.5, amount: float = 1.0, strength: tuple[float,
     return Compose([RandFlipd(["image"], prob), RandHealthyVariationd("image", amount=amount), anomaly])
 
 
+def test_the_same_weights_are_the_same_bytes_whatever_the_name(file, recipe, tmp_path):
+    torch.manual_seed(0)
+    write_model(tmp_path / "another.pt", AttentionVAE(**SMALL), recipe)
+    assert file_digest(tmp_path / "another.pt") == file_digest(file)
+
+
 def test_a_checkpoint_knows_the_content_of_its_scans(recipe, tmp_path):
     scan, reference = tmp_path / "scan.nii", tmp_path / "reference.nii"
     scan.write_bytes(b"one")

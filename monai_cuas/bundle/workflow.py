@@ -16,6 +16,7 @@ import torch.distributed as dist
 from monai.bundle import ConfigWorkflow
 
 from ..data.datalist import load_datalist
+from ..handlers import remove_results
 from ..shipped import DEFAULT_MODEL, weights_path
 from ..utils import CUASError
 from .overrides import parse_overrides, refuse_unknown, with_bases
@@ -182,7 +183,8 @@ def finish_training(
     """
     Do with new weights what the bundle's other configs do: set the threshold on normals, write masks of test scans.
 
-    Ends distributed training in this process, which goes on alone.
+    Ends distributed training in this process, which goes on alone. Results of an earlier model in these folders go
+    first, also those of scans that are no longer in the list.
 
     Args:
         bundle_root: folder that holds ``configs/``.
@@ -193,6 +195,9 @@ def finish_training(
         preprocessing_cache: folder of brain masks and bias fields.
     """
     _leave_process_group()
+    for step, name in (("inference", "inference"), ("evaluate", "evaluation")):
+        if step in steps:
+            remove_results(os.path.join(output_dir, name))
     common = {"ckpt_path": weights, "dataset_dir": dataset_dir, "preprocessing_cache": preprocessing_cache}
     if "calibrate" in steps:
         run_config(bundle_root, ["inference.json", "calibrate.json"], {**common, "output_dir": output_dir})

@@ -6,7 +6,7 @@ from __future__ import annotations
 from .best_weights import BestWeightsSaver
 from .dicom_seg_saver import DicomSegSaver
 from .epoch_seed import EpochSeedHandler
-from .finished import FinishedScans
+from .finished import FinishedScans, remove_results
 from .nan_stop import StopOnNan
 from .progress import EpochProgressBar
 from .result_saver import AnomalyResultSaver
@@ -23,4 +23,5 @@ __all__ = [
     "TrainingCheckpoint",
     "find_checkpoints",
     "remove_checkpoints",
+    "remove_results",
 ]

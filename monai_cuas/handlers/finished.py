@@ -23,9 +23,15 @@ from ..utils import as_plain, brain_mask_beside, file_digest
 from ..utils.progress import track
 from .dicom_seg_saver import NOT_DICOM
 
-__all__ = ["FinishedScans"]
+__all__ = ["EVALUATION_FILES", "FinishedScans", "remove_results"]
 
 logger = logging.getLogger(__name__)
+
+EVALUATION_FILES = (
+    *("evaluation.csv", "evaluation.json", "evaluation.md", "panel.npz", "panel.png"),
+    *("precision_recall.csv", "precision_recall.png"),
+)
+"""What the evaluation of a model leaves in its folder."""
 
 _RESULTS = ("{}_anomaly.nii.gz", "{}_mask.nii.gz", "{}_overlay.png")
 # columns of the table that name a DICOM file, or say why there is none
@@ -94,6 +100,27 @@ class FinishedScans:
             return False  # it could not be written then
         files = [*(result.format(row["name"]) for result in _RESULTS), *(v for v in said if v.endswith(".dcm"))]
         return all((self.output_dir / file).is_file() for file in files)
+
+
+def remove_results(output_dir: str | os.PathLike) -> None:
+    """
+    Remove what inference and evaluation wrote into a folder, so that none of it is taken for a later model's.
+
+    Args:
+        output_dir: folder of the results; need not exist. Files that its table does not name, and that no evaluation
+            writes, stay.
+    """
+    folder, table = Path(output_dir), Path(output_dir) / "results.csv"
+    names = [*EVALUATION_FILES, "report.html"]
+    if table.is_file():
+        with open(table, newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                names += [result.format(row["name"]) for result in _RESULTS]
+                names += [value for column in _FILES if (value := row.get(column) or "").endswith(".dcm")]
+    # the table last: what it names can still be found if this is cut short
+    for name in [*names, table.name]:
+        if os.path.basename(name) == name:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _files(entry: Mapping[str, Any]) -> list[tuple[str, bool]]:

@@ -26,6 +26,7 @@ __all__ = [
     "read_tensors",
     "require_state",
     "save_weights",
+    "write_tensors",
 ]
 
 
@@ -42,8 +43,20 @@ def cpu_state(network: nn.Module) -> dict[str, torch.Tensor]:
 
 def save_weights(network: nn.Module, path: str | os.PathLike) -> None:
     """Write the state dict of ``network`` (unwrapped, on the CPU) to ``path`` in one step."""
-    with replacing(path) as temporary:
-        torch.save(cpu_state(network), temporary)
+    write_tensors(cpu_state(network), path)
+
+
+def write_tensors(document: Any, path: str | os.PathLike) -> None:
+    """
+    Write tensors and plain data by ``torch.save`` in one step; the same content gives the same bytes.
+
+    Args:
+        document: what :func:`read_tensors` gives back.
+        path: the file, replaced.
+    """
+    # by a stream: with a path torch puts its name, which is a temporary one here, into the archive
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        torch.save(document, file)
 
 
 def read_tensors(path: str | os.PathLike) -> tuple[Any, str]:

@@ -18,6 +18,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from monai_cuas import load_model
+from monai_cuas.handlers.finished import EVALUATION_FILES
 from monai_cuas.utils import user_message
 
 pytest.importorskip("nilearn", reason="the phantom needs nilearn: pip install monai_cuas[phantom]")
@@ -74,6 +75,7 @@ def test_training_ends_with_weights_threshold_masks_and_a_table(trained):
     # the mask is the map at the threshold of 1%
     np.testing.assert_array_equal(mask.get_fdata() > 0, anomaly.get_fdata().astype(np.float32) >= np.float32(2.0))
     assert list((out / "inference").glob("*_overlay.png"))
+    assert {path.name for path in (out / "evaluation").iterdir()} <= set(EVALUATION_FILES)
 
 
 def test_the_threshold_holds_on_the_calibration_scans(trained):

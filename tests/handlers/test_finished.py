@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from monai_cuas.handlers import FinishedScans
+from monai_cuas.handlers import FinishedScans, remove_results
 from monai_cuas.handlers.dicom_seg_saver import NOT_DICOM
 
 
@@ -48,3 +48,18 @@ def test_a_row_is_done_if_every_file_that_it_names_is_there(tmp_path, entry):
     assert left("a_seg.dcm") == left("none: the disk was full") == 1
     (tmp_path / "a_seg.dcm").touch()
     assert left("a_seg.dcm") == 0
+
+
+def test_results_of_an_earlier_model_are_removed_and_nothing_else(tmp_path):
+    made = ("a_anomaly.nii.gz", "a_mask.nii.gz", "a_overlay.png", "a_seg.dcm", "report.html", "evaluation.md")
+    mine = ("a_label.nii.gz", "notes.txt", "b_mask.nii.gz")
+    folder = tmp_path / "results"
+    folder.mkdir()
+    for name in (*made, *mine, "../outside_mask.nii.gz"):
+        (folder / name).write_text(name)
+    rows = ["name,dicom_seg", "a,a_seg.dcm", "../outside,none: no DICOM"]
+    (folder / "results.csv").write_text("\n".join(rows))
+    remove_results(folder)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(mine)
+    assert (tmp_path / "outside_mask.nii.gz").exists()
+    remove_results(tmp_path / "nowhere")
