@@ -3,6 +3,7 @@
 set -eu
 umask 077
 APP=${APP:-/data/app}
+mkdir -p "$(dirname "$APP")" "$HOME" "${MONAI_CUAS_TMP:-/tmp}"
 [ -f "$APP/main.py" ] || python -m monai_cuas label-app --output "$APP"
 # an empty folder to run in: the server reads .env of its working directory
 cd "$(mktemp -d)"

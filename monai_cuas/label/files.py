@@ -65,13 +65,15 @@ def read_label(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
         ScanError: if it cannot be read.
-        HTTPException: 422 if it is no volume of whole numbers from 0 on, or its voxels are in another file; 413 if it
-            claims too many.
+        HTTPException: 422 if it is no volume of whole numbers from 0 to 255, or its voxels are in another file; 413 if
+            it claims too many.
     """
     check_size(path)
     array, affine = _read(path)
-    if array.ndim != 4 or len(array) != 1 or (array < 0).any() or (array != np.rint(array)).any():
-        raise refuse(422, "The label must be one volume of whole numbers, 0 for background.")
+    # beyond 255 a byte begins at 0 again, and a lesion would be background
+    whole = array.ndim == 4 and len(array) == 1 and ((array >= 0) & (array <= 255)).all()
+    if not whole or (array != np.rint(array)).any():
+        raise refuse(422, "The label must be one volume of whole numbers from 0 to 255, 0 for background.")
     return array[0].astype(np.uint8), affine
 
 

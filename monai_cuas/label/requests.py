@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import SimpleITK as sitk
 from fastapi import HTTPException
 
+from ..io.nifti import header_shape
 from ..utils import CUASError, ScanError
 
 __all__ = [
@@ -254,7 +254,8 @@ def shape_of(path: str | os.PathLike) -> tuple[int, ...] | None:
     check_alone(path)
     try:
         if str(path).lower().endswith((".nii", ".nii.gz")):
-            shape = tuple(int(n) for n in nib.load(path).shape)  # type: ignore[attr-defined]
+            # as the reader goes, by the content: a compressed file may be named .nii
+            shape = header_shape(path)
         else:
             reader = sitk.ImageFileReader()
             reader.SetFileName(str(path))

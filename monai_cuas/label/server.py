@@ -80,9 +80,15 @@ def _label_file(app: Any, image: str, label: UploadFile, information: dict[str, 
 
 
 @router.get("/health", include_in_schema=False)
-def health() -> dict[str, str]:
-    """Open to everybody: that the server runs, and nothing else."""
-    return {"status": "ready"}
+def health() -> Any:
+    """Open to everybody: that the server runs, whether the weights in use can be used, and nothing else."""
+    try:
+        app_instance().model.model()
+    except Exception as error:
+        # which file it is stands in the log, not here
+        logger.error("%s: the weights in use cannot be used.", type(error).__name__)
+        return JSONResponse({"status": "no model", "detail": "The weights in use cannot be used; see the log."}, 503)
+    return {"status": "ready", "model": "loaded"}
 
 
 @router.post("/infer/{model}")

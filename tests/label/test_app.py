@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -109,7 +110,7 @@ def test_info(server):
     assert info["models"]["cuas"]["dimension"] == 3
     assert "most_anomalous" in info["strategies"]
     assert "scan_score" in info["scoring"]
-    assert server.get("/health").json() == {"status": "ready"}
+    assert server.get("/health").json() == {"status": "ready", "model": "loaded"}
 
 
 @pytest.mark.parametrize("options", [{}, {"rate": RATE}, {"rate": RATE, "min_component_ml": 20.0}])
@@ -562,3 +563,39 @@ def test_the_map_in_place_of_the_mask(server, studies, tmp_path):
 def test_dicom_maps_need_a_pacs(server):
     for output, params in (("dicom_map", {}), ("json", {"save_map": True})):
         assert "DICOMweb" in refused(infer(server, "lesion", output, **params), 400)
+
+
+def test_health_tells_of_weights_that_cannot_be_used(bright, tmp_path):
+    served = app_instance().model
+    before = served.weights().read_bytes()
+    served.weights().write_bytes(b"no weights")
+    answer = bright.get("/health")
+    assert answer.status_code == 503
+    assert answer.json()["status"] == "no model"
+    assert str(tmp_path) not in answer.text
+    served.weights().unlink()
+    assert bright.get("/health").status_code == 503
+    served.weights().write_bytes(before)
+    assert bright.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii"])
+def test_a_small_file_that_claims_much_is_refused_by_its_header(server, tmp_path, name):
+    """Whatever its name says of its compression: the reader goes by the content."""
+    header = nib.Nifti1Header()
+    header.set_data_shape((900, 900, 900))
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    packed = gzip.compress(header.binaryblock + bytes(4 + 2**20))
+    refused(server.post("/infer/cuas", files={"file": (name, packed)}), 413)
+    label = server.put("/datastore/label?image=lesion", files={"label": (name, packed)})
+    assert "grid" in refused(label, 422)
+
+
+@pytest.mark.parametrize(("value", "status"), [(255, 200), (256, 422), (-1, 422), (0.5, 422)])
+def test_a_label_keeps_its_voxels_or_is_refused(bright, tmp_path, value, status):
+    """256 as a byte is 0: a lesion would become background."""
+    array = np.zeros(scans.SHAPE, np.float32)
+    array[20, 18, 10] = value
+    path = scans.save(tmp_path / "label.nii.gz", array)
+    answer = bright.put("/datastore/label?image=lesion", files={"label": (path.name, path.read_bytes())})
+    assert answer.status_code == status, answer.text

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from .geometry import GeometryError, HeaderForm, form_of, grid_of
-from .reader import NiftiReader
+from .reader import NiftiReader, header_shape
 from .writer import ANOMALY_DESCRIPTION, MASK_DESCRIPTION, save_nifti
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "NiftiReader",
     "form_of",
     "grid_of",
+    "header_shape",
     "save_nifti",
 ]

@@ -22,7 +22,7 @@ from ...utils import ScanError
 from .container import DamagedFileError, companion, read_bytes
 from .geometry import GeometryError, HeaderForm, grid_of
 
-__all__ = ["NIFTI_SUFFIXES", "NiftiReader", "NiftiVolume", "read_nifti"]
+__all__ = ["NIFTI_SUFFIXES", "NiftiReader", "NiftiVolume", "header_shape", "read_nifti"]
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz", ".mgz", ".mgh", ".mgh.gz")
 
@@ -94,6 +94,18 @@ def _read_pair(file: str) -> NiftiVolume:
     if missing:
         raise ScanError(file, f"the {missing} file that belongs to it is not there", "put both into one folder")
     return _read_nifti(str(header_file), str(image_file))
+
+
+def header_shape(path: str | os.PathLike) -> tuple[int, ...]:
+    """
+    Voxels along each axis as a NIfTI file's header has them; compressed or not by its first bytes, as it is read.
+
+    Raises:
+        ScanError: if it does not begin as NIfTI does.
+        DamagedFileError: if its compression is damaged.
+    """
+    first = read_bytes(path, lambda first: 0, 540, 0).data
+    return tuple(int(n) for n in _header(first, os.fspath(path), True).get_data_shape())
 
 
 def _read_nifti(header_file: str, image_file: str) -> NiftiVolume:

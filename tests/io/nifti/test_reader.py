@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from monai_cuas.io.nifti import NiftiReader
+from monai_cuas.io.nifti import NiftiReader, header_shape
 from monai_cuas.io.nifti.reader import read_nifti
 from monai_cuas.utils import ScanError
 from tests.io.nifti.files import affine, header, volume, write
@@ -211,3 +211,18 @@ def test_only_geometry_goes_into_the_metadata(tmp_path):
     path = write(tmp_path / "a.nii", header(descrip=b"ZYXNAME", aux_file=b"ZYXNAME", db_name=b"ZYXNAME"))
     _, meta = NiftiReader().get_data([read_nifti(path)])
     assert "ZYX" not in repr(meta)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("compressed", [True, False])
+def test_shape_by_the_content_whatever_the_name_says(tmp_path, name, compressed):
+    nib.save(nib.Nifti1Image(np.zeros((5, 4, 3), np.uint8), np.eye(4)), tmp_path / "plain.nii")
+    content = (tmp_path / "plain.nii").read_bytes()
+    (tmp_path / name).write_bytes(gzip.compress(content) if compressed else content)
+    assert header_shape(tmp_path / name) == (5, 4, 3)
+
+
+def test_shape_of_what_is_no_nifti(tmp_path):
+    (tmp_path / "a.nii").write_bytes(b"<html>")
+    with pytest.raises(ScanError):
+        header_shape(tmp_path / "a.nii")
