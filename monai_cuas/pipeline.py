@@ -118,6 +118,11 @@ class Model:
         return self.recipe.method
 
     @property
+    def sha256(self) -> str:
+        """SHA-256 of the weights file as it was read or saved here."""
+        return self._sha256
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the weights file as it was read or saved here, the first 12 digits."""
         return self._sha256[:12]

@@ -5,20 +5,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ignite.engine import Engine, Events
 
-from ..io.dicom import DicomSeries, SegmentationTerms, make_parametric_map, make_segmentation, map_terms, series_at
+from ..io.dicom import (
+    DicomSeries,
+    SegmentationTerms,
+    make_parametric_map,
+    map_terms,
+    segment_finding,
+    series_at,
+    stated,
+)
 from ..io.dicom.header import discreet
-from ..utils import CUASError, ScanError, replacing, require_writable, scan_message
+from ..utils import CUASError, ScanError, file_digest, replacing, require_writable, scan_message
 from .result_saver import update_csv
 
 __all__ = ["DicomSegSaver"]
@@ -79,12 +85,8 @@ class DicomSegSaver:
         """Check the folder and read what the segmentations state of the weights."""
         require_writable(self.output_dir)
         self.failed, self.n_scans = [], 0
-        stated: dict[str, Any] = {"healthy_false_positive_rate": f"{self.rate:g}", **self.terms.parameters}
-        if self.weights is not None and os.path.isfile(self.weights):
-            digest = hashlib.sha256(Path(self.weights).read_bytes()).hexdigest()
-            stated["weights_sha256"] = digest
-            self.terms = replace(self.terms, serial_number=digest[:16])
-        self.terms = replace(self.terms, parameters=stated)
+        known = self.weights is not None and os.path.isfile(self.weights)
+        self.terms = stated(self.terms, self.rate, file_digest(self.weights) if known else None)  # type: ignore[arg-type]
 
     def __call__(self, engine: Engine) -> None:
         """Write the segmentations of the iteration that just ended."""
@@ -124,9 +126,7 @@ class DicomSegSaver:
 
     def _write(self, series: DicomSeries, name: str, item: Mapping[str, Any]) -> dict[str, str]:
         mask, affine = _volume(item[self.mask_key])
-        rate = f"the threshold of {self.rate:.3g} of healthy voxels"
-        content = f"{'Above' if (mask > 0.5).any() else 'Nothing above'} {rate}"
-        segmentation = make_segmentation(series, mask > 0.5, affine, self.terms, content)
+        segmentation = segment_finding(series, mask > 0.5, affine, self.terms, self.rate)
         row = {"dicom_seg": self._save(segmentation, f"{name}_seg.dcm"), "dicom_seg_content": _content(segmentation)}
         if self.parametric_map:
             anomaly, affine = _volume(item[self.anomaly_key])

@@ -26,6 +26,7 @@ from .datastore import CheckedDatastore
 from .infer import LABELS, AnomalyInferTask
 from .lifeline import end_with_the_server, is_server
 from .model import ServedModel
+from .proposals import keep_proposal
 from .reading import MostAnomalousFirst, ScanScoring, keep_score
 from .requests import InferOptions, Upload, check_id, check_tag, refuse
 from .sessions import CheckedSessions
@@ -134,6 +135,8 @@ class CUASApp(MONAILabelApp):
         if not isinstance(image, Upload):
             # It hangs on the weights alone, so what a reader's request found serves the strategy too.
             keep_score(datastore, str(image), {"score": params["scan_score"], "weights": params["weights"]})
+            if request.get("proposes", True):
+                keep_proposal(datastore, str(image), params)
         if saving and file is not None:
             kept = {key: value for key, value in params.items() if key != "anomaly_file"}
             said = {"model": request["model"], "params": kept, "user": str(request.get("user", "")), "by": "model"}

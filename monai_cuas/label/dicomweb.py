@@ -18,6 +18,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +30,25 @@ from monailabel.datastore.dicom import DICOMwebClientX
 from monailabel.datastore.local import DataModel, ImageLabelModel
 from monailabel.interfaces.datastore import DefaultLabelTag
 
-from .. import __version__
 from ..io.dicom import (
     DicomSeries,
     SegmentationTerms,
     find_series,
+    found_terms,
     make_parametric_map,
     make_segmentation,
     map_terms,
     read_series,
+    read_terms,
+    segment_finding,
 )
 from ..io.dicom.header import has_highdicom, has_pydicom, pydicom
+from ..io.dicom.statement import READ
 from ..io.nifti import save_nifti
 from ..utils import CUASError, ScanError
 from .datastore import CheckedDatastore
 from .files import read_label, read_volume
+from .proposals import proposal_of
 from .requests import refuse, sentence
 
 __all__ = ["CheckedDicomWeb", "connect"]
@@ -52,7 +57,6 @@ _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _LISTED_SECONDS = 5.0
 # A series that is refused may still be on its way into the PACS.
 _UNUSABLE_SECONDS = 300.0
-_REVIEWED = "Anomaly segmentation, by a reader"
 
 
 def connect(url: str) -> CheckedDicomWeb:
@@ -141,7 +145,7 @@ class CheckedDicomWeb(CheckedDatastore):
         if uid not in self._referenced:
             (header, *_) = self._client.retrieve_series_metadata(_text(series, "0020000D"), uid)
             referred = header.get("00081115", {}).get("Value") or [{}]
-            reviewed = _text(header, "0008103E") == _REVIEWED
+            reviewed = _text(header, "0008103E") == READ
             self._referenced[uid] = _text(referred[0], "0020000E") if reviewed else ""
         return self._referenced[uid]
 
@@ -213,16 +217,16 @@ class CheckedDicomWeb(CheckedDatastore):
             raise ScanError(uid, "it is no volume (a localiser, a report or single images)", "choose another series")
         return found[0]
 
-    def segmentation(self, image: str, label: str, label_info: Any, folder: str, reviewed: bool = False) -> str:
+    def segmentation(self, image: str, label: str, label_info: Any, folder: str, params: Mapping[str, Any]) -> str:
         """
-        Write a mask as a DICOM segmentation; an empty one has a frame for each image too.
+        Write the server's mask as a DICOM segmentation; an empty one has a frame for each image too.
 
         Args:
             image: SeriesInstanceUID.
             label: mask on the series' grid.
             label_info: MONAI Label's ``[{"name": ...}]``, from which the segment gets its name; may be None.
             folder: where the file goes.
-            reviewed: whether a reader made it.
+            params: what the server says of the mask.
 
         Returns:
             The file.
@@ -232,23 +236,29 @@ class CheckedDicomWeb(CheckedDatastore):
         """
         self._known(image)
         array, affine = read_label(label)
-        name = label_info[0].get("name") if isinstance(label_info, list) and label_info else None
-        terms = SegmentationTerms(
-            label=str(name or "Anomaly"),
-            series_number=991 if reviewed else 990,
-            series_description=_REVIEWED if reviewed else SegmentationTerms.series_description,
-            serial_number=f"server {__version__}",
-        )
+        terms = _terms_of(params, label=_segment_name(label_info))
+        try:
+            made = segment_finding(self._series(image), array > 0, affine, terms, float(params["threshold_rate"]))
+        except CUASError as error:
+            raise refuse(422, sentence(error, f"Series {image}")) from None
+        return _saved(made, folder)
+
+    def _segmentation_by_reader(self, image: str, label: str, said: Mapping[str, Any], folder: str) -> str:
+        """The same of a reader's label; ``said`` is what is known of it, its user and origin above all."""
+        self._known(image)
+        array, affine = read_label(label)
+        proposal = proposal_of(self, image, said.get("origin"))
+        # without a login everybody has the same name
+        reader = said.get("user") if settings.MONAI_LABEL_AUTH_ENABLE else None
+        terms = read_terms(reader, _terms_of(proposal) if proposal else None, _segment_name(said.get("label_info")))
         content = "" if array.any() else "nothing found: all frames are empty"
         try:
             made = make_segmentation(self._series(image), array > 0, affine, terms, content)
         except CUASError as error:
             raise refuse(422, sentence(error, f"Series {image}")) from None
-        path = Path(folder, "segmentation.dcm")
-        made.save_as(path, enforce_file_format=True)
-        return str(path)
+        return _saved(made, folder)
 
-    def parametric_map(self, image: str, anomaly: str, folder: str) -> str:
+    def parametric_map(self, image: str, anomaly: str, folder: str, params: Mapping[str, Any]) -> str:
         """
         Write an anomaly map as a DICOM parametric map.
 
@@ -256,6 +266,7 @@ class CheckedDicomWeb(CheckedDatastore):
             image: SeriesInstanceUID.
             anomaly: the map on the series' grid, as the server wrote it.
             folder: where the file goes.
+            params: what the server says of the mask and the map.
 
         Returns:
             The file.
@@ -264,7 +275,7 @@ class CheckedDicomWeb(CheckedDatastore):
             HTTPException: 422 if it cannot refer to the images.
         """
         self._known(image)
-        terms = map_terms(SegmentationTerms(serial_number=f"server {__version__}"))
+        terms = map_terms(_terms_of(params))
         array, affine = read_volume(anomaly)
         try:
             made = make_parametric_map(self._series(image), array, affine, terms)
@@ -274,12 +285,12 @@ class CheckedDicomWeb(CheckedDatastore):
         made.save_as(path, enforce_file_format=True)
         return str(path)
 
-    def save_map(self, image: str, anomaly: str, folder: str) -> str:
+    def save_map(self, image: str, anomaly: str, folder: str, params: Mapping[str, Any]) -> str:
         """
         Put an anomaly map into the PACS, into the study of its series.
 
         Args:
-            image, anomaly, folder: see :meth:`parametric_map`.
+            image, anomaly, folder, params: see :meth:`parametric_map`.
 
         Returns:
             Its SeriesInstanceUID.
@@ -287,7 +298,7 @@ class CheckedDicomWeb(CheckedDatastore):
         Raises:
             HTTPException: 502 if the PACS does not take it.
         """
-        made = pydicom.dcmread(self.parametric_map(image, anomaly, folder))
+        made = pydicom.dcmread(self.parametric_map(image, anomaly, folder, params))
         self._store(made)
         return str(made.SeriesInstanceUID)
 
@@ -340,8 +351,7 @@ class CheckedDicomWeb(CheckedDatastore):
         if label_tag == DefaultLabelTag.FINAL.value:
             self._check(image_id, label_filename)
             with tempfile.TemporaryDirectory(prefix="cuas-") as folder:
-                names = (label_info or {}).get("label_info")
-                file = self.segmentation(image_id, label_filename, names, folder, reviewed=True)
+                file = self._segmentation_by_reader(image_id, label_filename, label_info or {}, folder)
                 self._store(pydicom.dcmread(file))
             self._found.clear()
         return super().save_label(image_id, label_filename, label_tag, label_info)
@@ -382,6 +392,23 @@ class CheckedDicomWeb(CheckedDatastore):
             key = (str(source.ReferencedSOPInstanceUID), int(source.get("ReferencedFrameNumber", 1)) - 1)
             mask[:, :, places[key]] = frame.T
         return mask
+
+
+def _terms_of(params: Mapping[str, Any], **changes: Any) -> SegmentationTerms:
+    """What is stated of a mask of the server's, by what the server says of it."""
+    return found_terms(params, str(params["weights_sha256"]), **changes)
+
+
+def _segment_name(label_info: Any) -> str:
+    """The segment's name in MONAI Label's ``[{"name": ...}]``."""
+    first = label_info[0] if isinstance(label_info, list) and label_info else None
+    return str((isinstance(first, dict) and first.get("name")) or SegmentationTerms.label)[:64]
+
+
+def _saved(made: Any, folder: str) -> str:
+    path = Path(folder, "segmentation.dcm")
+    made.save_as(path, enforce_file_format=True)
+    return str(path)
 
 
 def _slice_of_image(series: DicomSeries) -> dict[tuple[str, int], int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,4 +82,6 @@ class ServedModel:
             CUASError: if the scan cannot be used, or the rate is beyond the calibration.
         """
         with self._lock:
-            return self.model().find(image, options.asked_rate, min_component_ml=options.min_component_ml)
+            model = self.model()
+            finding = model.find(image, options.asked_rate, min_component_ml=options.min_component_ml)
+            return replace(finding, summary={**finding.summary, "weights_sha256": model.sha256})

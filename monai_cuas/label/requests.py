@@ -102,7 +102,9 @@ def suffix_of(name: str | None, what: str = "file") -> str:
 
 _MOST_JSON = 2 * 2**20
 _DEEPEST = 32
-_OWN = frozenset({"by", "changed_by", "model", "monai_cuas", "name", "params", "path", "strategy", "ts", "user"})
+_OWN = frozenset(
+    {"by", "changed_by", "model", "monai_cuas", "name", "params", "path", "proposal", "strategy", "ts", "user"}
+)
 
 
 def parse_params(text: str | None) -> dict[str, Any]:

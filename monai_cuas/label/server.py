@@ -39,6 +39,7 @@ from . import auth, downloads, sessions, viewer
 from .line import heavy, long
 from .members import shown
 from .parameters import checked
+from .proposals import check_origin
 from .requests import Upload, check_id, check_size, check_tag, own_words, parse_params, refuse, sentence, suffix_of
 from .roles import SAVES, Admin, Annotator, Reader
 from .uploads import LimitBody, store_upload
@@ -125,11 +126,15 @@ def infer(
         wanted = (output in (Output.anomaly, Output.dicom_map), options.get("result") == "anomaly", save_map)
         if any(wanted):
             request["anomaly_map"] = True
+        # a mask that a reader is shown may become the reader's label
+        request["proposes"] = output not in (Output.json, Output.anomaly, Output.dicom_map)
         with heavy.turn():
             result = app.infer(request)
             if save_map:
-                result["params"]["saved_map"] = save_map(series, result["params"]["anomaly_file"], folder)
-        return _answer(app, result, series, options, output, folder)
+                result["params"]["saved_map"] = save_map(
+                    series, result["params"]["anomaly_file"], folder, result["params"]
+                )
+            return _answer(app, result, series, options, output, folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -229,9 +234,9 @@ def _answer(app: Any, result: dict[str, Any], image: str, options: Any, output: 
     if output in (Output.dicom_seg, Output.dicom_map):
         if output is Output.dicom_seg:
             segment = _of_the_pacs(app, image, "segmentation")
-            made = segment(image, result["file"], options.get("label_info"), folder)
+            made = segment(image, result["file"], options.get("label_info"), folder, params)
         else:
-            made = _of_the_pacs(app, image, "parametric_map")(image, anomaly, folder)
+            made = _of_the_pacs(app, image, "parametric_map")(image, anomaly, folder, params)
         name = f"anomaly_{output.value.removeprefix('dicom_')}.dcm"
         return FileResponse(made, media_type="application/dicom", filename=name, background=clean)
     if output in (Output.image, Output.anomaly):
@@ -282,12 +287,12 @@ def save_label(
     """Save a reader's label; an empty one says that the scan is normal."""
     app = app_instance()
     information = own_words(params)
-    check_id(image)
+    check_id(image), check_origin(information.get("origin"))
     with tempfile.TemporaryDirectory(prefix="cuas-") as folder:
-        path = _label_file(app, image, label, information, folder)
         try:
-            said = {**information, "user": user.username, "by": "reader"}
             with heavy.turn():
+                path = _label_file(app, image, label, information, folder)
+                said = {**information, "user": user.username, "by": "reader"}
                 saved = app.datastore().save_label(image, str(path), check_tag(tag or "final"), said)
         except CUASError as error:
             raise refuse(422, sentence(error, "The label")) from None

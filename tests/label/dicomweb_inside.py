@@ -10,6 +10,7 @@ import io
 import json
 import subprocess
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import nibabel as nib
@@ -236,6 +237,81 @@ def test_saved_label_arrives_and_is_read_back(server, series, tmp_path, kind):
     np.testing.assert_array_equal(frames_of(tmp_path / "seg.dcm", datasets), array)
     again = requests.get(f"{server.url}/datastore/label?label={uid(datasets)}&tag=final", timeout=60)
     np.testing.assert_array_equal(np.asarray(nifti(again, tmp_path / "again.nii.gz").dataobj), array)
+
+
+def _stated(ds) -> tuple:
+    """All that a segmentation says of the device, the algorithm and the threshold."""
+    segment = ds.SegmentSequence[0]
+    algorithm = segment.SegmentationAlgorithmIdentificationSequence[0]
+    device = (ds.Manufacturer, ds.ManufacturerModelName, ds.SoftwareVersions, ds.DeviceSerialNumber)
+    how = (segment.SegmentAlgorithmType, segment.SegmentAlgorithmName, ds.ContentDescription, ds.SeriesDescription)
+    return (*device, *how, algorithm.AlgorithmVersion, algorithm.AlgorithmParameters, str(ds.ContentCreatorName or ""))
+
+
+def test_the_servers_segmentation_says_what_the_command_lines_does(server, series, folder, tmp_path):
+    from monai_cuas.cli import main
+
+    datasets = series["mr"]
+    made.save(datasets, tmp_path / "in")
+    weights = folder / "bundle" / "models" / "model.pt"
+    options = ["--rate", "0.0125", "--min_component_ml", "0.5", "--model", str(weights), "--dicom_seg"]
+    assert main(["infer", str(tmp_path / "in"), "--output_dir", str(tmp_path / "out"), *options]) == 0
+    expected = pydicom.dcmread(next((tmp_path / "out").glob("*_seg.dcm")))
+    answer = infer(server, uid(datasets), "dicom_seg", threshold=0, rate=0.0125, min_component_ml=0.5)
+    (tmp_path / "seg.dcm").write_bytes(answer.content)
+    told = _stated(pydicom.dcmread(tmp_path / "seg.dcm"))
+    assert told == _stated(expected)
+    assert "healthy_false_positive_rate=0.0125" in str(told)
+    assert sha256(weights.read_bytes()).hexdigest() in str(told)
+
+
+def _saved_last(server, datasets, tmp_path, **params):
+    """The segmentation that lies in Orthanc after a label was saved, and how it was drawn."""
+    before = {s["0020000E"]["Value"][0] for s in in_orthanc("SEG")}
+    path = scans.save(tmp_path / "label.nii.gz", scans.spot().astype(np.uint8), AFFINE)
+    files, data = {"label": (path.name, path.read_bytes())}, {"params": json.dumps(params)}
+    url = f"{server.url}/datastore/label?image={uid(datasets)}"
+    saved = requests.put(url, files=files, data=data, timeout=60)
+    if saved.status_code != 200:
+        return saved
+    (new,) = [s for s in in_orthanc("SEG") if s["0020000E"]["Value"][0] not in before]
+    instances = requests.get(f"{ORTHANC}/instances?expand", timeout=30).json()
+    series_uid = new["0020000E"]["Value"][0]
+    for instance in instances:
+        content = requests.get(f"{ORTHANC}/instances/{instance['ID']}/file", timeout=30).content
+        ds = pydicom.dcmread(io.BytesIO(content))
+        if series_uid == ds.SeriesInstanceUID:
+            requests.delete(f"{ORTHANC}/instances/{instance['ID']}", timeout=30)
+            return ds
+    raise AssertionError(series_uid)
+
+
+def test_a_label_says_whether_a_reader_drew_it_or_changed_a_mask(server, series, tmp_path):
+    datasets = made.slices(scans.brain(3).astype(np.int32), AFFINE)
+    post(datasets)
+    try:
+        ds = _saved_last(server, datasets, tmp_path)
+        assert ds.SegmentSequence[0].SegmentAlgorithmType == "MANUAL"
+        assert "SegmentAlgorithmName" not in ds.SegmentSequence[0]
+        # figures alone are no mask that a reader could change
+        assert infer(server, uid(datasets), "json").status_code == 200
+        assert _saved_last(server, datasets, tmp_path).SegmentSequence[0].SegmentAlgorithmType == "MANUAL"
+        assert infer(server, uid(datasets)).status_code == 200
+        ds = _saved_last(server, datasets, tmp_path)
+        assert ds.SegmentSequence[0].SegmentAlgorithmType == "SEMIAUTOMATIC"
+        algorithm = ds.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
+        assert "healthy_false_positive_rate=0.0125893" in algorithm.AlgorithmParameters
+        ds = _saved_last(server, datasets, tmp_path, origin="manual", label_info=[{"name": "Mine"}])
+        assert (ds.SegmentSequence[0].SegmentAlgorithmType, ds.SegmentSequence[0].SegmentLabel) == ("MANUAL", "Mine")
+        refused(_saved_last(server, datasets, tmp_path, origin="heaven"), 400)
+        refused(_saved_last(server, datasets, tmp_path, proposal={}), 400)
+    finally:
+        for instance in requests.post(
+            f"{ORTHANC}/tools/find",
+            json={"Level": "Series", "Query": {"SeriesInstanceUID": uid(datasets)}},
+            timeout=30,
+        ).json():
+            requests.delete(f"{ORTHANC}/series/{instance}", timeout=30)
 
 
 def save_voxels(server, datasets, voxels: bytes, **params):

@@ -12,6 +12,7 @@ from .index import DicomIndex, DicomSeries, find_series, get_series, is_series_p
 from .parametric_map import make_parametric_map, map_terms
 from .reader import DicomSeriesReader, DicomVolume, read_series
 from .segmentation import make_segmentation
+from .statement import found_terms, read_terms, segment_finding, stated
 
 __all__ = [
     "IRREGULARITIES",
@@ -21,6 +22,7 @@ __all__ = [
     "DicomVolume",
     "SegmentationTerms",
     "find_series",
+    "found_terms",
     "get_series",
     "is_dicom",
     "is_series_path",
@@ -28,6 +30,9 @@ __all__ = [
     "make_segmentation",
     "map_terms",
     "read_series",
+    "read_terms",
+    "segment_finding",
     "series_at",
     "split_series_path",
+    "stated",
 ]

@@ -44,6 +44,8 @@ class SegmentationTerms:
         algorithm: name of the algorithm.
         parameters: settings of the algorithm, to be stated.
         serial_number: what tells this device from others of its kind, such as a digest of the weights.
+        made: AUTOMATIC, SEMIAUTOMATIC (a reader changed what the algorithm found) or MANUAL (no algorithm is stated).
+        creator: who made it, up to 64 characters; None: nobody, or not known.
     """
 
     label: str = "Anomaly"
@@ -56,6 +58,8 @@ class SegmentationTerms:
     algorithm: str = "Constrained unsupervised anomaly segmentation"
     parameters: Mapping[str, Any] = field(default_factory=dict)
     serial_number: str = "unspecified"
+    made: str = "AUTOMATIC"
+    creator: str | None = None
 
 
 def derive(
@@ -64,6 +68,7 @@ def derive(
     affine: np.ndarray,
     build: Callable[[list[Any], np.ndarray], Any],
     what: str,
+    creator: str | None = None,
 ) -> Any:
     """
     Build an object whose frames are slices of a volume, one for each image of a series.
@@ -74,6 +79,7 @@ def derive(
         affine: of the volume, 4 x 4, voxel to RAS millimetres.
         build: function of the images' headers and the frames (n, rows, columns).
         what: how messages name the object.
+        creator: who made it.
 
     Raises:
         ScanError: if the volume lies on another grid, or the series cannot be referred to.
@@ -87,8 +93,8 @@ def derive(
     with discreet():
         try:
             derived = build([_source(file) for file in dict.fromkeys(plane.file for plane in planes)], frames)
-            # Nobody drew it, but the attribute must be there.
-            derived.ContentCreatorName = None
+            # Nobody drew it unless its terms say so, but the attribute must be there.
+            derived.ContentCreatorName = creator
             return derived
         except Exception as error:
             # What the exception says may quote a value of the header.

@@ -57,17 +57,20 @@ def make_segmentation(
         _identify_each_frame(segmentation)
         return segmentation
 
-    return derive(series, np.asarray(mask, dtype=bool), affine, build, "DICOM segmentation")
+    return derive(series, np.asarray(mask, dtype=bool), affine, build, "DICOM segmentation", chosen.creator)
 
 
 def _segment(terms: SegmentationTerms) -> Any:
+    kinds = seg.SegmentAlgorithmTypeValues
+    kind = kinds(terms.made)
     return seg.SegmentDescription(
         segment_number=1,
         segment_label=terms.label,
         segmented_property_category=highdicom.sr.CodedConcept(*terms.category),
         segmented_property_type=highdicom.sr.CodedConcept(*terms.kind),
-        algorithm_type=seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=algorithm_identification(terms),
+        algorithm_type=kind,
+        # where a reader drew it alone, no algorithm is to be named
+        algorithm_identification=None if kind is kinds.MANUAL else algorithm_identification(terms),
         anatomic_regions=[highdicom.sr.CodedConcept(*terms.region)],
         display_color=highdicom.color.CIELabColor(*_RED),
     )
