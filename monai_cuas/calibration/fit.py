@@ -50,11 +50,24 @@ def conformal_quantile(values: np.ndarray, rate: float) -> float:
     return float(values[position - 1]) if 0 < position <= len(values) else float("nan")
 
 
-class _VoxelSample:
-    """Brain voxels' scores of the calibration scans: a seeded sample of each scan, and figures of the whole."""
+# voxels of all scans that are kept; one in a hundred thousand of half of them is still a hundred
+_MOST_VOXELS = 20_000_000
 
-    def __init__(self, max_voxels_per_scan: int, seed: int) -> None:
+
+class _VoxelSample:
+    """
+    Brain voxels' scores of the calibration scans: a seeded sample of each scan, and figures of the whole.
+
+    Args:
+        max_voxels_per_scan: that are taken of a scan.
+        seed: of the sample.
+        most: voxels that are kept of all scans; beyond them every second one of each goes, so that memory does not grow
+            with the number of scans and each keeps its weight.
+    """
+
+    def __init__(self, max_voxels_per_scan: int, seed: int, most: int = _MOST_VOXELS) -> None:
         self.limit, self.generator = max_voxels_per_scan, np.random.default_rng(seed)
+        self.most, self.halved = most, 0
         self.values: list[np.ndarray] = []
         self.names: list[str] = []
         self.subjects: list[str] = []
@@ -71,10 +84,21 @@ class _VoxelSample:
         self.curves.append(ExceedanceCurve.of(scores))
         if len(scores) > self.limit:
             scores = self.generator.choice(scores, self.limit, replace=False)
-        self.values.append(scores)
+        self.values.append(self._thinned(scores, self.halved))
+        if len(self.values) > 1 and sum(map(len, self.values)) > self.most:
+            self.values = [self._thinned(values, 1) for values in self.values]
+            self.halved += 1
+
+    def _thinned(self, values: np.ndarray, halved: int) -> np.ndarray:
+        """A random half of the values, so many times; at least one is left."""
+        if not halved:
+            return values
+        return self.generator.choice(values, max(len(values) >> halved, 1), replace=False)
 
     def sorted(self) -> np.ndarray:
-        return np.sort(np.concatenate(self.values))
+        pooled = np.concatenate(self.values)
+        pooled.sort()
+        return pooled
 
     def one_of_each(self) -> list[float]:
         """Statistic of one scan of each subject, drawn at random: those of a subject are no further observations."""

@@ -27,6 +27,8 @@ _STRANGE = 0.05
 _RATES = (*DEFAULT_RATES, 0.0005, 0.0002, 0.0001)
 # a rate needs so many voxels above it, and a scan gives no more than these
 _MIN_EXCEEDING, _MOST_VOXELS = 100, 300_000
+# of all scans together, so that memory does not grow with their number
+_MOST_OF_ALL = 12_000_000
 _MOST_TEXTURES = 64
 
 
@@ -114,6 +116,7 @@ def fit_normal_level(
     network.to(device).eval()
     level: Any = network.normal_level
     levels, textures, pairs = [], [], []
+    most = max(min(_MOST_VOXELS, _MOST_OF_ALL // max(len(datalist), 1)), 1)
     for volume, healthy in _healthy(datalist, preprocessing, device, "level of normal scans"):
         with torch.no_grad():
             log_p = inferer.log_probability(volume, network)
@@ -121,7 +124,7 @@ def fit_normal_level(
         levels.append(float(log_p[healthy].median()))
         textures.append(texture_of(volume, network, healthy))
         voxels = both[:, healthy].cpu()
-        pairs.append(voxels[:, :: 1 + voxels.shape[1] // _MOST_VOXELS])
+        pairs.append(voxels[:, :: 1 + voxels.shape[1] // most])
     if not levels:
         raise CUASError(f"None of the {len(datalist)} validation scans can be used; the log says why.")
     chosen = texture_list[:: 1 + len(texture_list) // _MOST_TEXTURES]
