@@ -36,8 +36,13 @@ def settle_roles(report: ReadReport, role: str = "auto") -> list[ScanEntry]:
     if role not in ("normal", "lesion", "auto"):
         raise CUASError(f"Unknown role '{role}'; choose normal, lesion or auto.")
     settled = []
+    if role == "normal" and report.unpaired:
+        raise CUASError(
+            f"{report.unpaired[0]}: a mask with lesion voxels, and nothing tells of which scan; name it as its scan, "
+            "such as X_mask.nii.gz beside X.nii.gz, or take it out of the folder."
+        )
     for entry in report.entries:
-        if role == "normal" and (entry.label is not None or entry.role == "lesion"):
+        if role == "normal" and (entry.label is not None and not entry.empty_label or entry.role == "lesion"):
             raise CUASError(f"{entry.images[0]}: has a lesion, so it cannot be a normal scan; use --role auto.")
         if role != "auto":
             entry.role = role

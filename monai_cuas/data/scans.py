@@ -13,12 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from monai.utils import ensure_tuple
 
 from ..io.dicom.header import is_dicom
 from ..io.dicom.index import find_series, is_series_path, split_series_path
-from ..io.nifti.reader import NIFTI_SUFFIXES, read_nifti
 from ..utils import (
     PICTURE_SUFFIXES,
     VOLUME_SUFFIXES,
@@ -28,13 +26,14 @@ from ..utils import (
     scan_stem,
     walk_files,
 )
+from .copies import is_half, same_scan
+from .file_content import look_into, may_be_mask
 
 __all__ = ["scan_datalist"]
 
 logger = logging.getLogger(__name__)
 
 _SUFFIXES = VOLUME_SUFFIXES
-_HEADERS, _IMAGES = (".hdr", ".hdr.gz"), (".img", ".img.gz")
 # Volumes that nothing here reads; a folder of them should not look empty.
 _UNREAD = (".nii.bz2", ".nii.xz", ".nii.zst", ".mnc", ".mnc.gz", ".par", ".rec", ".v", ".gipl", ".vtk", ".nrrd.gz")
 # Endings of what is drawn or found in a scan of the same name that lies beside it.
@@ -53,9 +52,9 @@ def scan_datalist(
 
     A file is a scan whatever its name. A folder is searched with its subfolders, links followed, for NIfTI, Analyze,
     MGH, NRRD and MetaImage files whose name matches ``pattern`` and is not that of a brain mask (``X_brain_mask``), of
-    a mask or map of a scan beside it (``X_seg``, ``X_mask``, ``X_anomaly``), and for DICOM series, wherever
-    their files lie; hidden files are skipped. What is DICOM and no scan, such as a localiser, is left out and logged
-    with the reason.
+    a mask or map of a scan beside it (``X_seg``, ``X_mask``, ``X_anomaly``), nor a mask by its voxels, and for DICOM
+    series, wherever their files lie; hidden files are skipped. What is DICOM and no scan, such as a localiser, is left
+    out and logged with the reason.
 
     Args:
         path: file, folder, DICOM series as ``FOLDER::SeriesInstanceUID``, or list of them; a list inside the list is
@@ -182,38 +181,29 @@ def _once(root: Path, volumes: Sequence[Path]) -> list[Path]:
     drawn, twice = [], []
     # A file goes before the links to it.
     for path in sorted(volumes, key=lambda path: (path.is_symlink(), path)):
-        if _is_half(path, names):
+        if is_half(path, names):
             continue
         if _is_drawn(path, volumes):
             drawn.append(path)
         elif any(
-            _same(path, other) for other in kept if scan_stem(str(other)) == scan_stem(str(path)) or path.is_symlink()
+            same_scan(path, other)
+            for other in kept
+            if scan_stem(str(other)) == scan_stem(str(path)) or path.is_symlink()
         ):
             twice.append(path)
         else:
             kept.append(path)
-    for what, paths in (("that are masks or maps of a scan beside them", drawn), ("that are copies of another", twice)):
+    by_voxels = [path for path in kept if len(kept) > 1 and _is_mask(path)]
+    if len(by_voxels) < len(kept):
+        # a folder of masks alone is refused file by file, with the reason
+        kept, drawn = [path for path in kept if path not in set(by_voxels)], drawn + by_voxels
+    for what, paths in (
+        ("that are masks or maps of a scan beside them, or masks by their voxels", drawn),
+        ("that are copies of another", twice),
+    ):
         if paths:
             logger.warning("%s: passed over %d file(s) %s, such as %s.", root, len(paths), what, paths[0])
     return sorted(kept)
-
-
-def _is_half(path: Path, names: set[str]) -> bool:
-    """The .img of a .hdr and .img pair, or either of them alone, which is said."""
-    name = str(path)
-    if not name.lower().endswith((*_HEADERS, *_IMAGES)):
-        return False
-    of_header = name.lower().endswith(_HEADERS)
-    stem = scan_stem(name)
-    other = any(
-        n.lower() == (stem + s).lower()
-        for n in names
-        for s in (_IMAGES if of_header else _HEADERS)
-        if n[: len(stem)] == stem
-    )
-    if not other:
-        logger.warning("%s: passed over, as it is one half of a pair (.hdr and .img).", path)
-    return not (of_header and other)
 
 
 def _is_drawn(path: Path, volumes: Sequence[Path]) -> bool:
@@ -230,20 +220,9 @@ def _is_drawn(path: Path, volumes: Sequence[Path]) -> bool:
     )
 
 
-def _same(path: Path, other: Path) -> bool:
-    """Whether two files hold one scan: one file under two names, or the same voxels on the same grid."""
-    if os.path.realpath(path) == os.path.realpath(other):
-        return True
-    if scan_stem(str(path)) != scan_stem(str(other)) or not all(
-        str(p).lower().endswith(NIFTI_SUFFIXES) for p in (path, other)
-    ):
-        return False
-    try:
-        first, second = read_nifti(path), read_nifti(other)
-    except (OSError, CUASError):
-        # Which is damaged is said when it is read.
-        return False
-    return np.array_equal(first.array, second.array) and np.allclose(first.affine, second.affine, atol=1e-4)
+def _is_mask(path: Path) -> bool:
+    """By its voxels, whatever its name; only what shrinks as masks do is looked into."""
+    return may_be_mask(path) and look_into(path).kind == "mask"
 
 
 def _series(

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
-import numpy as np
 import SimpleITK as sitk
 
 from monai_cuas.io.dicom import is_series_path
-from monai_cuas.utils import PICTURE_SUFFIXES, CUASError, is_brain_mask
+from monai_cuas.utils import PICTURE_SUFFIXES, VOLUME_SUFFIXES, CUASError, is_brain_mask
+
+from ..file_content import look_into, same_grid
 
 __all__ = ["NIFTI_SUFFIXES", "ReadReport", "ScanEntry", "check_label", "check_scan", "find_scan"]
 __all__ += [
@@ -32,7 +33,7 @@ __all__ += [
 ]
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
-_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", *PICTURE_SUFFIXES)
+_SUFFIXES = (*VOLUME_SUFFIXES, *PICTURE_SUFFIXES)
 
 
 @dataclass
@@ -48,6 +49,7 @@ class ScanEntry:
         site: scanner or centre.
         part: ``"train"`` or ``"test"`` where the layout itself fixes it.
         extra: further keys of the datalist entry, such as ``kind``.
+        empty_label: the label holds no lesion voxel.
     """
 
     images: tuple[Path, ...]
@@ -58,6 +60,7 @@ class ScanEntry:
     site: str | None = None
     part: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    empty_label: bool = False
 
 
 @dataclass
@@ -70,6 +73,7 @@ class ReadReport:
         entries: scans in a fixed order.
         left_out: ``(path, reason)`` of everything that looked like data and was not taken.
         warnings: sentences for the user.
+        unpaired: masks with lesion voxels of which no scan could be told.
     """
 
     layout: str
@@ -77,6 +81,7 @@ class ReadReport:
     entries: list[ScanEntry] = field(default_factory=list)
     left_out: list[tuple[Path, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    unpaired: list[Path] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[ScanEntry]:
         return iter(self.entries)
@@ -91,15 +96,17 @@ class ReadReport:
     def add(self, entry: ScanEntry) -> None:
         """Take ``entry`` if its files can be opened; drop its label if that is on another grid."""
         for image in entry.images:
-            problem = check_scan(image)
+            problem = check_scan(image, channels="image_channels" in entry.extra)
             if problem:
                 self.leave_out(image, problem)
                 return
         if entry.label is not None:
-            problem = check_scan(entry.label) or check_label(entry.images[0], entry.label)
+            problem = check_label(entry.images[0], entry.label)
             if problem:
                 self.leave_out(entry.label, problem)
                 entry.label = None
+            elif entry.label.name.lower().endswith(VOLUME_SUFFIXES):
+                entry.empty_label = look_into(entry.label).ml == 0
         self.entries.append(entry)
 
     def required(self, expected: str) -> ReadReport:
@@ -167,8 +174,8 @@ def walk_files(folder: Path, report: ReadReport | None = None) -> list[Path]:
                 continue
             if path.is_file():
                 found.append(path)
-            elif report is not None and path.is_symlink():
-                report.leave_out(path, "a link that leads nowhere")
+            elif report is not None:
+                report.leave_out(path, "a link that leads nowhere" if path.is_symlink() else "neither file nor folder")
     return found
 
 
@@ -190,16 +197,26 @@ def find_scan(folder: Path, stem: str) -> Path | None:
     return None
 
 
-def check_scan(path: Path) -> str | None:
-    """Return why the file cannot be a scan, from its header alone, or None."""
+def check_scan(path: Path, channels: bool = False) -> str | None:
+    """
+    Return why the file cannot be a scan, by its header and its voxels, or None.
+
+    Args:
+        path: file, or DICOM series.
+        channels: some channels are taken of a file of several volumes, of which the header alone is looked at.
+    """
     if path.is_dir() or is_series_path(path):
         return None
+    if path.name.lower().endswith(PICTURE_SUFFIXES):
+        return "the file is empty" if path.stat().st_size == 0 else _check_picture(path)
+    if channels:
+        return _check_header(path)
+    return look_into(path).problem if path.name.lower().endswith(VOLUME_SUFFIXES) else None
+
+
+def _check_header(path: Path) -> str | None:
     if path.stat().st_size == 0:
         return "the file is empty"
-    if path.name.lower().endswith(PICTURE_SUFFIXES):
-        return _check_picture(path)
-    if not path.name.lower().endswith(NIFTI_SUFFIXES):
-        return None
     try:
         nib.load(path)
     except Exception:  # nibabel raises many kinds for a bad file, all mean the same here
@@ -234,15 +251,18 @@ def _check_picture(path: Path) -> str | None:
 
 
 def check_label(image: Path, label: Path) -> str | None:
-    """Return why the mask does not fit the image, or None (only pairs of NIfTI files or of pictures are checked)."""
+    """Return why the mask does not fit the image, or None (volumes and pictures are checked, DICOM is not)."""
     if all(p.name.lower().endswith(PICTURE_SUFFIXES) for p in (image, label)):
         same = _header(image).GetSize()[:2] == _header(label).GetSize()[:2]
         return None if same else f"the mask has another size than {image.name}"
-    if not all(p.name.lower().endswith(NIFTI_SUFFIXES) for p in (image, label)):
+    if not label.name.lower().endswith(VOLUME_SUFFIXES) or image.is_dir() or is_series_path(image):
         return None
-    first: Any = nib.load(image)
-    second: Any = nib.load(label)
-    if first.shape[:3] != second.shape[:3] or not np.allclose(first.affine, second.affine, atol=1e-2):
+    found = look_into(label)
+    if found.problem is not None and not found.kind:
+        return found.problem
+    if found.problem is not None and found.problem.startswith("it says"):
+        return found.problem
+    if image.name.lower().endswith(VOLUME_SUFFIXES) and not same_grid(image, label):
         return f"the mask is on another grid than {image.name}; choose a sequence on the mask's grid or resample it"
     return None
 

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_cuas.io.dicom import find_series, is_dicom
-from monai_cuas.utils import CUASError
+from monai_cuas.utils import VOLUME_SUFFIXES, CUASError
 
-from .base import NIFTI_SUFFIXES, ReadReport, ScanEntry, folder_of, stem_of, walk_files
+from ..copies import is_half, same_scan
+from ..file_content import look_into
+from .base import ReadReport, ScanEntry, folder_of, stem_of, walk_files
 
 __all__ = ["detect_plain", "read_files", "read_plain"]
 
-_VOLUMES = (*NIFTI_SUFFIXES, ".nrrd")
 _LABEL_ENDINGS: tuple[str, ...] = (
     "",
     "_mask",
@@ -49,7 +50,7 @@ _CHANNEL = re.compile(r"_\d{4}$")
 
 def detect_plain(folder: Path) -> bool:
     """Tell whether any volume or DICOM file lies below the folder."""
-    return any(path.name.lower().endswith(_VOLUMES) or is_dicom(path) for path in walk_files(folder))
+    return any(path.name.lower().endswith(VOLUME_SUFFIXES) or is_dicom(path) for path in walk_files(folder))
 
 
 def _subject(path: Path, root: Path) -> str:
@@ -129,8 +130,32 @@ def read_plain(folder: str | Path, sequences: Sequence[str] | None = None) -> Re
     if sequences:
         raise CUASError("The layout 'plain' has no sequence names; use 'bids' for several sequences of a subject.")
     report = ReadReport("plain", folder_of(folder))
-    read_files(report, _VOLUMES, "not NIfTI, NRRD or DICOM", dicom=True)
+    read_files(report, VOLUME_SUFFIXES, "not NIfTI, NRRD or DICOM", dicom=True)
     return report.required("NIfTI, NRRD or DICOM files")
+
+
+def _shows_lesion(label: Path) -> bool:
+    """Whether anything is drawn in a mask; a picture counts, and what is a scan by its voxels does not."""
+    if not label.name.lower().endswith(VOLUME_SUFFIXES):
+        return True
+    found = look_into(label)
+    return found.ml > 0 and not (found.problem or "").startswith("it says")
+
+
+def _once(report: ReadReport, images: Sequence[Path]) -> list[Path]:
+    """Each scan once: no half of a pair, no copy of another, as ``x.nii`` beside ``x.nii.gz``."""
+    names = {str(path) for path in images}
+    kept: dict[tuple[Path, str], list[Path]] = {}
+    for path in images:
+        alike = kept.setdefault((path.parent, stem_of(path)), [])
+        if is_half(path, names):
+            continue
+        first = next((other for other in alike if same_scan(path, other)), None)
+        if first is None:
+            alike.append(path)
+        else:
+            report.leave_out(path, f"a copy of {first.name}")
+    return [path for alike in kept.values() for path in alike]
 
 
 def read_files(report: ReadReport, suffixes: tuple[str, ...], otherwise: str, dicom: bool = False) -> None:
@@ -161,10 +186,14 @@ def read_files(report: ReadReport, suffixes: tuple[str, ...], otherwise: str, di
     if drawn:
         report.warnings.append(f"{len(drawn)} of the files are masks by folder or name, such as {drawn[0]}.")
     used = set()
-    for path in images:
+    for path in _once(report, images):
         label = _label(path, root, labels)
         used.add(label)
-        report.add(ScanEntry((path,), _subject(path, _base(path, root)), "lesion" if label else None, label))
+        entry = ScanEntry((path,), _subject(path, _base(path, root)), None, label)
+        report.add(entry)
+        # a mask on another grid is one of a lesion all the same; an empty one says that none was drawn
+        if label is not None and not entry.empty_label and _shows_lesion(label):
+            entry.role = "lesion"
     for where, files in series.items():
         _series(report, where, files, root)
     for label in labels.values():

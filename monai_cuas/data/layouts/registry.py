@@ -19,6 +19,7 @@ from .bids import detect_bids, read_bids
 from .brats import detect_brats, read_brats
 from .ct_ich import detect_ct_ich, read_ct_ich
 from .ixi import detect_ixi, read_ixi
+from .masks import claim_masks
 from .msd import detect_msd, read_msd
 from .mslub import detect_mslub, read_mslub
 from .pictures import detect_images2d, detect_mvtec, read_images2d, read_mvtec
@@ -26,6 +27,9 @@ from .plain import detect_plain, read_plain
 from .wmh import detect_wmh, read_wmh
 
 __all__ = ["LAYOUTS", "Layout", "detect_layout", "read_layout"]
+
+
+_PICTURES = ("mvtec", "images2d")
 
 
 class Layout(NamedTuple):
@@ -97,4 +101,7 @@ def read_layout(folder: str | os.PathLike, layout: str = "auto", **options: Any)
     unknown = set(options) - set(inspect.signature(reader).parameters)
     if unknown:
         raise CUASError(f"The layout '{name}' has no option '{sorted(unknown)[0]}'.")
-    return reader(folder, **options)
+    report = reader(folder, **options)
+    if name not in _PICTURES:
+        claim_masks(report)
+    return report
