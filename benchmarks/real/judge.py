@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import bootstrap, wilcoxon
 
 from monai_cuas import load_model
 from monai_cuas.calibration.normal_level import fit_normal_level
 from monai_cuas.data.datalist import load_datalist
 from monai_cuas.evaluation.evaluate import baselines, evaluate
 from monai_cuas.inferers import CalibratedInferer, JoinedMapInferer, StandardizedIntensityInferer
+from monai_cuas.metrics import mean_interval, paired_test
 from monai_cuas.networks.layers import ScoreCalibration
 from monai_cuas.pipeline import Model
 from monai_cuas.transforms import AnomalyPostprocessing
@@ -110,8 +110,8 @@ def _compared(dice: np.ndarray, first: np.ndarray, is_first: bool) -> list[str]:
     """Mean with its interval, and how sure the difference from the first row is; of two patients, the mean alone."""
     if len(dice) < 3:
         return [f"{dice.mean():.3f}", ""]
-    low, high = bootstrap((dice,), np.mean, random_state=0).confidence_interval
-    return [f"{dice.mean():.3f} ({low:.3f} to {high:.3f})", "" if is_first else f"{wilcoxon(first, dice).pvalue:.2g}"]
+    mean, low, high = mean_interval(dice)
+    return [f"{mean:.3f} ({low:.3f} to {high:.3f})", "" if is_first else f"{paired_test(first, dice)['p']:.2g}"]
 
 
 def main() -> None:

@@ -28,14 +28,14 @@ from ..calibration.scoring import score_scans
 from ..calibration.truth import ScanTruth, read_truth
 from ..inferers import CalibratedInferer, HistogramEqualizationInferer, StandardizedIntensityInferer, unwrap
 from ..io.orientation import axial_axis, to_ras
-from ..metrics import VoxelRankingMetric, detection_auroc, slice_scores, spread, top_fraction_mean
+from ..metrics import VoxelRankingMetric, detection_auroc, size_bin, slice_scores, spread, top_fraction_mean
 from ..networks.layers import ScoreCalibration, ScoreScale
 from ..utils import CUASError, replacing, write_json
 from ..visualize.comparison import RECALL_GRID, draw_precision_recall, save_panel_rows, thin_curve
 from ..visualize.overlay import display_slice, draw_panel
 from ..visualize.scan import read_display_scan
 
-__all__ = ["baselines", "evaluate", "require_complete", "size_bin"]
+__all__ = ["baselines", "evaluate", "require_complete"]
 
 logger = logging.getLogger(__name__)
 
@@ -67,14 +67,6 @@ def baselines(strategy: type[CalibratedInferer] = CalibratedInferer) -> dict[str
         "histogram equalisation": HistogramEqualizationInferer(),
     }
     return {name: strategy(inferer, ScoreCalibration()) for name, inferer in raw.items()}
-
-
-def size_bin(size_mm: float) -> str:
-    """Return the size group of a lesion, by its equivalent diameter in mm."""
-    for limit, name in ((5, "<5 mm"), (10, "5-10 mm"), (20, "10-20 mm")):
-        if size_mm < limit:
-            return name
-    return ">=20 mm"
 
 
 class _Method:

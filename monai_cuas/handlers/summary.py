@@ -9,10 +9,9 @@ import math
 from typing import Any
 
 import numpy as np
-from skimage.measure import label as connected_components
 
 from ..calibration.scores import p_value
-from ..metrics import top_fraction_mean
+from ..metrics import label_components, top_fraction_mean
 from ..networks.layers import ScoreScale
 
 __all__ = ["summarize"]
@@ -43,7 +42,7 @@ def summarize(
     rank = math.nan if scale is None else p_value(scale, anomaly[brain])
     return {
         "lesion_volume_ml": round(float(mask.sum() * millilitres), 4),
-        "components": int(connected_components(mask, connectivity=3).max()) if mask.any() else 0,
+        "components": label_components(mask)[1],
         "nothing_found": not bool(mask.any()),
         "scan_score": round(float(top_fraction_mean(anomaly[brain])), 4),
         # JSON has no NaN

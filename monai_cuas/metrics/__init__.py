@@ -4,7 +4,26 @@
 from __future__ import annotations
 
 from .detection import detection_auroc, slice_scores, spread, top_fraction_mean
+from .lesions import SIZE_BINS, LesionMatch, equivalent_diameter, label_components, match_lesions, size_bin
 from .loss_term import LossTerm
-from .voxel_ranking import VoxelRankingMetric
+from .over_patients import mean_interval, paired_test, patient_interval
+from .voxel_ranking import VoxelRankingMetric, ranking_figures
 
-__all__ = ["LossTerm", "VoxelRankingMetric", "detection_auroc", "slice_scores", "spread", "top_fraction_mean"]
+__all__ = [
+    "SIZE_BINS",
+    "LesionMatch",
+    "LossTerm",
+    "VoxelRankingMetric",
+    "detection_auroc",
+    "equivalent_diameter",
+    "label_components",
+    "match_lesions",
+    "mean_interval",
+    "paired_test",
+    "patient_interval",
+    "ranking_figures",
+    "size_bin",
+    "slice_scores",
+    "spread",
+    "top_fraction_mean",
+]

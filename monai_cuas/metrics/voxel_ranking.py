@@ -9,12 +9,31 @@ import numpy as np
 from monai.metrics import Metric
 from scipy.integrate import trapezoid
 
-__all__ = ["VoxelRankingMetric"]
-
-_BITS = 20
+__all__ = ["VoxelRankingMetric", "ranking_figures"]
 
 
-def _ordered_bins(values: np.ndarray) -> np.ndarray:
+def ranking_figures(positives: np.ndarray, negatives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """
+    AUROC and average precision of histograms.
+
+    Args:
+        positives: lesion voxels in each bin, bins by descending score, (..., bins).
+        negatives: the other voxels, of the same shape.
+
+    Returns:
+        AUROC and average precision, (...); NaN where one of the two has no voxel.
+    """
+    tp, fp = (np.cumsum(counts, axis=-1, dtype=float) for counts in (positives, negatives))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        recall, fpr, precision = tp / tp[..., -1:], fp / fp[..., -1:], tp / (tp + fp)
+    start = np.zeros((*recall.shape[:-1], 1))
+    # a bin that a weight has emptied adds no recall, and its precision is none
+    steps = np.diff(recall, axis=-1, prepend=0.0) * np.where(tp + fp > 0, precision, 0.0)
+    auroc = trapezoid(np.concatenate([start, recall], -1), np.concatenate([start, fpr], -1), axis=-1)
+    return auroc, np.where(fp[..., -1] > 0, steps.sum(axis=-1), np.nan)
+
+
+def _ordered_bins(values: np.ndarray, n_bits: int) -> np.ndarray:
     """Map float32 to bin numbers of the same order: the sign, the exponent and the leading bits of the mantissa.
 
     Bit patterns of positive floats are ordered as integers; those of negative ones in reverse. So no range must be
@@ -23,12 +42,12 @@ def _ordered_bins(values: np.ndarray) -> np.ndarray:
     # adding 0.0 turns -0.0 into 0.0, which must tie
     bits = (np.ascontiguousarray(values, dtype=np.float32) + np.float32(0.0)).view(np.uint32)
     ordered = np.where(bits >> 31 == 1, ~bits, bits | np.uint32(0x80000000))
-    return (ordered >> np.uint32(32 - _BITS)).astype(np.int64)
+    return (ordered >> np.uint32(32 - n_bits)).astype(np.int64)
 
 
-def _bin_values(bins: np.ndarray) -> np.ndarray:
+def _bin_values(bins: np.ndarray, n_bits: int) -> np.ndarray:
     """Smallest float32 in each bin; the inverse of ``_ordered_bins``."""
-    ordered = (bins.astype(np.uint64) << np.uint64(32 - _BITS)).astype(np.uint32)
+    ordered = (bins.astype(np.uint64) << np.uint64(32 - n_bits)).astype(np.uint32)
     bits = np.where(ordered >> 31 == 1, ordered & np.uint32(0x7FFFFFFF), ~ordered)
     return bits.astype(np.uint32).view(np.float32)
 
@@ -42,10 +61,14 @@ class VoxelRankingMetric(Metric):
     Ties are handled as scikit-learn does: one point of the curve for each distinct value. The oracle figures choose
     their threshold on the very scans they are computed on, so they bound what a threshold could reach and are nothing
     a user would get.
+
+    Args:
+        bits: of a score that tell bins apart, from 10 to 32; 16 have a relative width of 2^-7.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bits: int = 20) -> None:
         super().__init__()
+        self.bits = bits
         self.reset()
 
     def reset(self) -> None:
@@ -70,7 +93,7 @@ class VoxelRankingMetric(Metric):
             raise ValueError(f"scores and labels must have the same shape, got {scores.shape} and {labels.shape}.")
         if np.isnan(scores).any():
             raise ValueError("scores must not be NaN.")
-        found, position = np.unique(_ordered_bins(scores.ravel()), return_inverse=True)
+        found, position = np.unique(_ordered_bins(scores.ravel(), self.bits), return_inverse=True)
         positive = np.bincount(position.ravel()[labels.ravel()], minlength=len(found))
         total = np.bincount(position.ravel(), minlength=len(found))
         self._merge(found, positive, total - positive)
@@ -88,7 +111,7 @@ class VoxelRankingMetric(Metric):
         Return ``threshold`` (descending), ``tp`` and ``fp``: counts of voxels at or above each threshold.
         """
         return {
-            "threshold": _bin_values(self.bins[::-1]),
+            "threshold": _bin_values(self.bins[::-1], self.bits),
             "tp": np.cumsum(self.positives[::-1]),
             "fp": np.cumsum(self.negatives[::-1]),
         }
@@ -107,13 +130,12 @@ class VoxelRankingMetric(Metric):
             return dict.fromkeys(names, float("nan"))
         curve = self.curve()
         tp, fp = curve["tp"].astype(float), curve["fp"].astype(float)
-        recall, precision = tp / n_pos, tp / (tp + fp)
         dice = 2 * tp / (tp + fp + n_pos)
         best = int(np.argmax(dice))
-        auroc = trapezoid(np.append(0.0, recall), np.append(0.0, fp / n_neg))
+        auroc, auprc = ranking_figures(self.positives[::-1], self.negatives[::-1])
         values = (
             auroc,
-            np.sum(np.diff(recall, prepend=0.0) * precision),
+            auprc,
             dice[best],
             dice[best] / (2 - dice[best]),
             curve["threshold"][best],

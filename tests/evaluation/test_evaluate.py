@@ -16,7 +16,7 @@ from monai.inferers import Inferer
 from monai_cuas.calibration.fit import calibrate, conformal_quantile
 from monai_cuas.calibration.scores import threshold_at
 from monai_cuas.calibration.truth import read_truth
-from monai_cuas.evaluation.evaluate import evaluate, size_bin
+from monai_cuas.evaluation.evaluate import evaluate
 from monai_cuas.inferers import CalibratedInferer
 from monai_cuas.networks.layers import LandmarkStandardization, ScoreCalibration
 from monai_cuas.utils import CUASError, ScanError
@@ -338,8 +338,3 @@ def test_a_label_elsewhere_is_refused(tmp_path, shift):
             read_truth(entry, brain, 2)
     else:
         assert read_truth(entry, brain, 2).voxels.all()
-
-
-@pytest.mark.parametrize(("size", "name"), [(4.9, "<5 mm"), (5, "5-10 mm"), (19, "10-20 mm"), (20, ">=20 mm")])
-def test_size_bin(size, name):
-    assert size_bin(size) == name
