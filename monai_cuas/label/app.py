@@ -25,6 +25,7 @@ from ..utils import user_message
 from .datastore import CheckedDatastore
 from .infer import LABELS, AnomalyInferTask
 from .lifeline import end_with_the_server, is_server
+from .line import heavy
 from .model import ServedModel
 from .proposals import keep_proposal
 from .reading import MostAnomalousFirst, ScanScoring, keep_score
@@ -155,7 +156,8 @@ class CUASApp(MONAILabelApp):
             with tempfile.TemporaryDirectory(prefix="cuas-") as folder:
                 asked = {**request, "image": image, "save_label": True, "folder": Upload(folder)}
                 try:
-                    done = self.infer(asked, datastore)
+                    with heavy.turn(refuse_when_full=False):
+                        done = self.infer(asked, datastore)
                     result[image] = {"label": done["label"], "params": done["params"]}
                 except HTTPException as error:
                     result[image] = {"error": error.detail}

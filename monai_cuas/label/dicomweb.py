@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 import threading
@@ -24,9 +23,7 @@ from typing import Any
 
 import numpy as np
 import requests
-from dicomweb_client.session_utils import create_session_from_user_pass
 from monailabel.config import settings
-from monailabel.datastore.dicom import DICOMwebClientX
 from monailabel.datastore.local import DataModel, ImageLabelModel
 from monailabel.interfaces.datastore import DefaultLabelTag
 
@@ -43,18 +40,17 @@ from ..io.dicom import (
     segment_finding,
 )
 from ..io.dicom.header import has_highdicom, has_pydicom, pydicom
-from ..io.dicom.statement import READ
 from ..io.nifti import save_nifti
 from ..utils import CUASError, ScanError
 from .datastore import CheckedDatastore
 from .files import read_label, read_volume
+from .line import heavy
+from .pacs import PACS_ERRORS, Pacs, client_of, is_uid, text_of
 from .proposals import proposal_of
 from .requests import refuse, sentence
 
 __all__ = ["CheckedDicomWeb", "connect"]
 
-_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
-_LISTED_SECONDS = 5.0
 # A series that is refused may still be on its way into the PACS.
 _UNUSABLE_SECONDS = 300.0
 
@@ -68,27 +64,13 @@ def connect(url: str) -> CheckedDicomWeb:
     """
     if not (has_pydicom and has_highdicom):
         raise CUASError("DICOMweb needs pydicom 3 and highdicom; pip install 'monai_cuas[dicom]'.")
-    user = settings.MONAI_LABEL_DICOMWEB_USERNAME or settings.MONAI_LABEL_DATASTORE_USERNAME
-    password = settings.MONAI_LABEL_DICOMWEB_PASSWORD or settings.MONAI_LABEL_DATASTORE_PASSWORD
-    client = DICOMwebClientX(
-        url=url,
-        session=create_session_from_user_pass(user, password) if user and password else None,
-        qido_url_prefix=settings.MONAI_LABEL_QIDO_PREFIX,
-        wado_url_prefix=settings.MONAI_LABEL_WADO_PREFIX,
-        stow_url_prefix=settings.MONAI_LABEL_STOW_PREFIX,
-    )
     cache = settings.MONAI_LABEL_DICOMWEB_CACHE_PATH or settings.MONAI_LABEL_DATASTORE_CACHE_PATH
     root = Path(cache or Path.home() / ".cache" / "monailabel" / "dicom")
     folder = root / hashlib.sha256(url.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     # What lies there belongs to patients.
     folder.chmod(0o700)
-    return CheckedDicomWeb(client, settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER, folder)
-
-
-def _text(item: dict[str, Any], tag: str) -> str:
-    value = item.get(tag, {}).get("Value") or [""]
-    return str(value[0])
+    return CheckedDicomWeb(client_of(url), settings.MONAI_LABEL_DICOMWEB_SEARCH_FILTER, folder)
 
 
 class CheckedDicomWeb(CheckedDatastore):
@@ -104,57 +86,38 @@ class CheckedDicomWeb(CheckedDatastore):
     def __init__(self, client: Any, search_filter: dict[str, Any], folder: str | os.PathLike) -> None:
         self._client, self._filter = client, dict(search_filter)
         self._fetching = threading.RLock()
-        self._found: dict[str, tuple[float, list[dict[str, Any]]]] = {}
-        self._referenced: dict[str, str] = {}
+        self._pacs = Pacs(client, Path(folder, "segmentations.json"))
         self._unusable: dict[str, tuple[float, str]] = {}
         super().__init__(os.fspath(folder), auto_reload=False)
 
     def name(self) -> str:
         return str(self._client.base_url)
 
-    def _search(self, **filters: str) -> list[dict[str, Any]]:
-        try:
-            return list(self._client.search_for_series(search_filters=filters))
-        except (requests.RequestException, OSError):
-            raise refuse(502, "The DICOMweb server does not answer; nothing was done.") from None
-
-    def _listed(self, **filters: str) -> list[dict[str, Any]]:
-        """A search that is repeated every few seconds at most."""
-        key = repr(sorted(filters.items()))
-        if key not in self._found or time.monotonic() - self._found[key][0] > _LISTED_SECONDS:
-            self._found[key] = (time.monotonic(), self._search(**filters))
-        return self._found[key][1]
+    def forget(self) -> None:
+        """Ask the PACS for its lists anew."""
+        self._pacs.forget()
 
     def list_images(self) -> list[str]:
-        return sorted({_text(series, "0020000E") for series in self._listed(**self._filter)})
+        return sorted({text_of(series, "0020000E") for series in self._pacs.listed(**self._filter)})
 
     def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         """Series that have a segmentation by a reader in the PACS."""
         listed = set(self.list_images())
-        return sorted(listed & {self._reference(series) for series in self._segmentations()})
+        return sorted(listed & {refers for _, refers in self._pacs.segmentations()})
 
     def get_unlabeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
         return sorted(set(self.list_images()) - set(self.get_labeled_images()))
 
-    def _segmentations(self) -> list[dict[str, Any]]:
-        return self._listed(Modality="SEG")
-
-    def _reference(self, series: dict[str, Any]) -> str:
-        """The SeriesInstanceUID that a reader's segmentation refers to; of other segmentations nothing."""
-        uid = _text(series, "0020000E")
-        if uid not in self._referenced:
-            (header, *_) = self._client.retrieve_series_metadata(_text(series, "0020000D"), uid)
-            referred = header.get("00081115", {}).get("Value") or [{}]
-            reviewed = _text(header, "0008103E") == READ
-            self._referenced[uid] = _text(referred[0], "0020000E") if reviewed else ""
-        return self._referenced[uid]
-
     def _known(self, image_id: str) -> Any:
         """The entry of a series, fetched if it is not in the cache yet."""
-        if not isinstance(image_id, str) or not _UID.fullmatch(image_id) or len(image_id) > 64:
+        if not is_uid(image_id):
             raise refuse(400, "An image id is a SeriesInstanceUID: numbers with points between them.")
         known = self._datastore.objects.get(image_id)
-        return known if known is not None else self._fetch(image_id)
+        if known is not None:
+            return known
+        # its voxels are read; the turn comes before the lock, as those have it who ask within a turn of theirs
+        with heavy.turn():
+            return self._fetch(image_id)
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         """What is known of a series without fetching it."""
@@ -168,11 +131,13 @@ class CheckedDicomWeb(CheckedDatastore):
             if problem and time.monotonic() - tried < _UNUSABLE_SECONDS:
                 raise refuse(422, problem)
             found = [
-                s for s in self._search(**{**self._filter, "SeriesInstanceUID": uid}) if _text(s, "0020000E") == uid
+                s
+                for s in self._pacs.search(**{**self._filter, "SeriesInstanceUID": uid})
+                if text_of(s, "0020000E") == uid
             ]
             if not found:
                 raise refuse(404, f"There is no series {uid} of {self._filter} in the PACS.")
-            study = _text(found[0], "0020000D")
+            study = text_of(found[0], "0020000D")
             folder = self._folder(uid)
             partly = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
             try:
@@ -352,8 +317,9 @@ class CheckedDicomWeb(CheckedDatastore):
             self._check(image_id, label_filename)
             with tempfile.TemporaryDirectory(prefix="cuas-") as folder:
                 file = self._segmentation_by_reader(image_id, label_filename, label_info or {}, folder)
-                self._store(pydicom.dcmread(file))
-            self._found.clear()
+                made = pydicom.dcmread(file)
+                self._store(made)
+            self._pacs.add_segmentation(str(made.StudyInstanceUID), str(made.SeriesInstanceUID), image_id)
         return super().save_label(image_id, label_filename, label_tag, label_info)
 
     def _store(self, dataset: Any) -> None:
@@ -367,7 +333,7 @@ class CheckedDicomWeb(CheckedDatastore):
         path = super().get_label_uri(label_id, label_tag)
         if path or label_tag != DefaultLabelTag.FINAL.value or label_id not in self.get_labeled_images():
             return path
-        with tempfile.TemporaryDirectory(prefix="cuas-") as folder:
+        with heavy.turn(), tempfile.TemporaryDirectory(prefix="cuas-") as folder:
             file = Path(folder, "label.nii.gz")
             volume = read_series(self._fetched(label_id))
             mask = self._mask(label_id, volume.array.shape)
@@ -381,16 +347,25 @@ class CheckedDicomWeb(CheckedDatastore):
 
     def _mask(self, uid: str, shape: tuple[int, ...]) -> np.ndarray:
         """The newest segmentation of a reader, put onto the series' grid by the images that its frames refer to."""
-        mine = [s for s in self._segmentations() if self._reference(s) == uid]
-        datasets = [d for s in mine for d in self._client.retrieve_series(_text(s, "0020000D"), _text(s, "0020000E"))]
+        mine = [s for s, refers in self._pacs.segmentations() if refers == uid]
+        ask = self._client.retrieve_series
+        try:
+            # all of them, as only their content tells which is the newest
+            datasets = [d for s in mine for d in ask(text_of(s, "0020000D"), text_of(s, "0020000E"))]
+        except PACS_ERRORS:
+            raise refuse(502, "The DICOMweb server does not give a segmentation of this series.") from None
         newest = max(datasets, key=lambda d: (str(d.get("ContentDate", "")), str(d.get("ContentTime", ""))))
         mask = np.zeros(shape, np.uint8)
         places = _slice_of_image(self._series(uid))
-        frames = np.asarray(newest.pixel_array).reshape(-1, newest.Rows, newest.Columns)
-        for frame, groups in zip(frames, newest.PerFrameFunctionalGroupsSequence):
-            source = groups.DerivationImageSequence[0].SourceImageSequence[0]
-            key = (str(source.ReferencedSOPInstanceUID), int(source.get("ReferencedFrameNumber", 1)) - 1)
-            mask[:, :, places[key]] = frame.T
+        try:
+            frames = np.asarray(newest.pixel_array).reshape(-1, newest.Rows, newest.Columns)
+            for frame, groups in zip(frames, newest.PerFrameFunctionalGroupsSequence):
+                source = groups.DerivationImageSequence[0].SourceImageSequence[0]
+                key = (str(source.ReferencedSOPInstanceUID), int(source.get("ReferencedFrameNumber", 1)) - 1)
+                mask[:, :, places[key]] = frame.T
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError):
+            problem = "The newest segmentation of this series does not fit its images; save the label again."
+            raise refuse(422, problem) from None
         return mask
 
 

@@ -33,9 +33,13 @@ class Line:
         self._own = threading.local()
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self, refuse_when_full: bool = True) -> Iterator[None]:
         """
         Wait for a turn, and keep it until the end of the block; within a turn of this thread's it is its own.
+
+        Args:
+            refuse_when_full: False for work that was let in already, such as the next scan of a batch: it waits beside
+                the line.
 
         Raises:
             HTTPException: 429 if the line is full.
@@ -43,7 +47,8 @@ class Line:
         if getattr(self._own, "inside", False):
             yield
             return
-        if not self._places.acquire(blocking=False):
+        placed = self._places.acquire(blocking=False)
+        if not placed and refuse_when_full:
             raise refuse(429, "The server has as much to do as it takes at once; ask again in a while.")
         try:
             with self._running:
@@ -53,7 +58,8 @@ class Line:
                 finally:
                     self._own.inside = False
         finally:
-            self._places.release()
+            if placed:
+                self._places.release()
 
 
 def _number(variable: str, default: int, least: int) -> int:

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, FastAPI, File, Form, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from monailabel.config import settings
 from monailabel.endpoints import activelearning, login, model
 from monailabel.endpoints.user.auth import User
@@ -56,6 +56,9 @@ _KEPT = {model: {("/model/info/{model}", "GET")}}
 
 router = APIRouter()
 ROUTERS = (router, downloads.router, sessions.router, viewer.router)
+
+
+_PIECE = 2**20
 
 
 class Output(str, Enum):
@@ -245,11 +248,14 @@ def _answer(app: Any, result: dict[str, Any], image: str, options: Any, output: 
     fields: dict[str, Any] = {"params": (None, json.dumps(params), "application/json")}
     # MONAI Label's own client, and with it Slicer, takes the first file of an answer
     first = anomaly if options.get("result") == "anomaly" else result["file"]
-    fields["image"] = (Path(first).name, Path(first).read_bytes(), get_mime_type(first))
+    fields["image"] = (Path(first).name, open(first, "rb"), get_mime_type(first))  # noqa: SIM115
     if anomaly not in (None, first):
-        fields["anomaly"] = (Path(anomaly).name, Path(anomaly).read_bytes(), get_mime_type(anomaly))
+        fields["anomaly"] = (Path(anomaly).name, open(anomaly, "rb"), get_mime_type(anomaly))  # noqa: SIM115
+    # piece by piece: a client that reads slowly would else keep mask and map in memory
     message = MultipartEncoder(fields=fields)
-    return Response(message.to_string(), media_type=message.content_type, background=clean)
+    pieces = iter(lambda: message.read(_PIECE), b"")
+    length = {"Content-Length": str(message.len)}
+    return StreamingResponse(pieces, media_type=message.content_type, headers=length, background=clean)
 
 
 @router.put("/datastore/", include_in_schema=False)

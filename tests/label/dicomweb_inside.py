@@ -5,11 +5,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import subprocess
-import time
 from hashlib import sha256
 from pathlib import Path
 
@@ -24,6 +21,8 @@ from tests import dicom_files as made
 from tests.dicom_seg import by_hand
 
 from . import scans
+from .orthanc import orthanc
+from .orthanc import post as stored
 from .server_process import running
 from .test_app import bright_bundle, refused
 
@@ -33,36 +32,15 @@ AFFINE = made.oblique_affine(spacing=(3.5, 4.0, 6.0))
 SECRETS = (*made.IDENTITY, made.NAME, made.PATIENT_ID)
 
 
-@pytest.fixture(scope="module")
-def orthanc(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("orthanc")
-    config = {
-        **{"Name": "test", "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db")},
-        **{"HttpPort": 8042, "DicomServerEnabled": False, "RemoteAccessAllowed": False},
-        **{"AuthenticationEnabled": False, "DicomWeb": {"Enable": True, "Root": "/dicom-web/"}},
-        "Plugins": ["/usr/share/orthanc/plugins/libOrthancDicomWeb.so"],
-    }
-    (folder / "orthanc.json").write_text(json.dumps(config))
-    with open(folder / "log", "w") as log:
-        process = subprocess.Popen(["Orthanc", str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder)
-    try:
-        for _ in range(120):
-            with contextlib.suppress(requests.ConnectionError):
-                if requests.get(f"{ORTHANC}/dicom-web/studies", timeout=5).ok:
-                    break
-            assert process.poll() is None, (folder / "log").read_text()
-            time.sleep(0.25)
-        yield ORTHANC
-    finally:
-        process.terminate()
-        process.wait(20)
+@pytest.fixture(scope="module", name="orthanc")
+def running_orthanc(tmp_path_factory):
+    with orthanc(tmp_path_factory.mktemp("orthanc")) as url:
+        assert url == ORTHANC
+        yield url
 
 
 def post(datasets) -> None:
-    for dataset in datasets:
-        buffer = io.BytesIO()
-        dataset.save_as(buffer, enforce_file_format=True)
-        assert requests.post(f"{ORTHANC}/instances", data=buffer.getvalue(), timeout=30).ok
+    stored(ORTHANC, datasets)
 
 
 @pytest.fixture(scope="module")

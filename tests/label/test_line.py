@@ -49,6 +49,33 @@ def test_some_run_some_wait_and_more_are_refused():
     assert _crowd(Line(running=2, waiting=1), 8) == (3, 2, [429] * 5)
 
 
+def test_what_was_let_in_already_waits_beside_a_full_line():
+    line, inside, go, ran = Line(running=1, waiting=0), threading.Event(), threading.Event(), []
+
+    def first():
+        with line.turn():
+            inside.set()
+            go.wait(10)
+            ran.append("first")
+
+    def batch():
+        with line.turn(refuse_when_full=False):
+            ran.append("batch")
+
+    threads = [threading.Thread(target=work) for work in (first, batch)]
+    threads[0].start()
+    assert inside.wait(10)
+    threads[1].start()
+    with pytest.raises(HTTPException), line.turn():
+        pass
+    go.set()
+    for thread in threads:
+        thread.join(10)
+    assert ran == ["first", "batch"]
+    with line.turn():  # the places are as many as before
+        pass
+
+
 def test_a_turn_within_a_turn_is_the_same_and_a_failure_gives_it_back():
     line = Line(running=1, waiting=0)
     with line.turn(), line.turn():
