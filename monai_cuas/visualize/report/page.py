@@ -50,16 +50,20 @@ def write_scan_report(output_dir: str | os.PathLike) -> Path:
     template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     found = sum(row.get("components") not in ("", "0", None) for row in rows)
     said = f"{len(rows)} scans, {found} with something found, {len(failed)} failed."
-    page = Template(template).substitute(
-        said=said,
-        heads="".join(f"<th>{escape(head)}</th>" for head in _COLUMNS.values()),
-        rows="\n".join(_line(k, row) for k, row in enumerate(rows)),
-        failures=_failures(failed),
-        scans="\n".join(_scan(k, row, folder) for k, row in enumerate(rows)),
-    )
+    filled = {
+        "said": said,
+        "heads": "".join(f"<th>{escape(head)}</th>" for head in _COLUMNS.values()),
+        "rows": "\n".join(_line(k, row) for k, row in enumerate(rows)),
+        "failures": _failures(failed),
+    }
+    before, _, after = template.partition("$scans")
     path = folder / "report.html"
-    with replacing(path) as temporary:
-        Path(temporary).write_text(page, encoding="utf-8")
+    # scan by scan, as the pictures of thousands are more than memory should hold
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.write(Template(before).substitute(filled))
+        for k, row in enumerate(rows):
+            file.write(("\n" if k else "") + _scan(k, row, folder))
+        file.write(Template(after).substitute(filled))
     return path
 
 
