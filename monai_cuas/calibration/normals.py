@@ -9,7 +9,9 @@ import os
 from typing import Any
 
 from ..data.datalist import load_datalist
+from ..data.layouts import read_layout
 from ..data.scans import scan_datalist
+from ..utils import CUASError
 
 __all__ = ["calibration_scans"]
 
@@ -26,8 +28,22 @@ def calibration_scans(
             are, so each counts as a subject of its own.
 
     Raises:
-        CUASError: if there is no such list or folder, or no scan in it.
+        CUASError: if there is no such list or folder, no scan in it, or a mask with lesion voxels beside one.
     """
     if normals:
-        return scan_datalist(normals)
+        scans = scan_datalist(normals)
+        if os.path.isdir(normals):
+            _require_normal(normals)
+        return scans
     return load_datalist(os.path.join(dataset_dir, "dataset.json"), "calibration")
+
+
+def _require_normal(folder: str | os.PathLike) -> None:
+    """Refuse a folder in which a mask tells that a scan has a lesion."""
+    report = read_layout(folder, "plain")
+    masks = [entry.label or entry.images[0] for entry in report if entry.role == "lesion"] + report.unpaired
+    if masks:
+        raise CUASError(
+            f"{masks[0]}: a mask with lesion voxels or a scan that has one ({len(masks)} in this folder), and "
+            "thresholds are set on normal scans; take these scans and their masks out of the folder."
+        )

@@ -14,6 +14,7 @@ from monai.data import MetaTensor
 
 from ..io.orientation import axial_axis
 from ..transforms.io import LoadScand
+from ..transforms.io.content import MIN_VALUES, content_of, count_values
 from ..utils import ScanError
 
 __all__ = ["ScanTruth", "lesion_free", "read_truth"]
@@ -66,7 +67,10 @@ def _read_label(file: str, grid: MetaTensor) -> np.ndarray:
     step = np.linalg.norm(ours[:3, :3], axis=0).min()
     if label.shape[1:] != grid.shape[1:] or not np.allclose(ours @ corners, theirs @ corners, atol=0.5 * step):
         raise ScanError(file, "the label is not on the grid of its scan", "resample it to the scan")
-    return np.asarray(label).max(axis=0)
+    values = np.asarray(label).max(axis=0)
+    if count_values(values.ravel()) >= MIN_VALUES and not content_of(values, None, ours).kind:
+        raise ScanError(file, "the label's voxels are those of a scan and no mask", "correct the data list")
+    return values
 
 
 def lesion_free(entry: Mapping[str, Any], brain_mask: MetaTensor) -> np.ndarray:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from functools import lru_cache
 from pathlib import Path
@@ -17,14 +18,21 @@ import numpy as np
 from ..io.nifti.container import is_compressed
 from ..io.nifti.reader import NIFTI_SUFFIXES, read_nifti
 from ..io.simpleitk import SimpleITKReader
-from ..transforms.io.content import content_of
-from ..utils import ScanError
+from ..transforms.io.content import MIN_VALUES, content_of, count_values
+from ..utils import ScanError, scan_stem
 
-__all__ = ["FileContent", "look_into", "may_be_mask", "same_grid"]
+__all__ = ["FileContent", "is_map_by_name", "look_into", "may_be_mask", "same_grid"]
 
 # A mask or label map shrinks to less than this by compression, and a scan never.
 _MASK_SHRINKS_TO = 0.05
 _BLOCK = 1 << 21
+# As FSL, SPM, FreeSurfer, AFNI and ANTs call what they make of scans; their voxels alone do not tell.
+_MAP_NAMES = re.compile(
+    r"(?:^|[_.-])(?:(?:thresh_|rendered_thresh_)?[ztf](?:f)?stat\d*|spm[tf]_\d+|(?:var)?copes?\d*|[ztf]-?map|"
+    r"resms|aparc\S*aseg|aseg|aparc|wmparc|jac(?:obian)?|warpfield|inversewarp|def(?:ormation)?field|"
+    r"biasfield)(?:[_.-]|$)",
+    re.IGNORECASE,
+)
 _REMEMBERED = 4096
 
 
@@ -36,6 +44,7 @@ class FileContent(NamedTuple):
         ml: volume of what is above 0.
         shape: of the voxels.
         affine: (16,) voxel to RAS in mm.
+        values: number of different values, at most of a sample.
     """
 
     problem: str | None
@@ -43,6 +52,17 @@ class FileContent(NamedTuple):
     ml: float = 0.0
     shape: tuple[int, ...] = ()
     affine: tuple[float, ...] = ()
+    values: int = 0
+
+    @property
+    def is_scan(self) -> bool:
+        """Whether it can be read, and is neither a mask, a map nor a constant."""
+        return self.problem is None and self.values >= MIN_VALUES
+
+
+def is_map_by_name(path: str | os.PathLike) -> bool:
+    """Whether a file is called as a map of a statistic, of parts or of a deformation is (``zstat1``, ``spmT_0001``)."""
+    return bool(_MAP_NAMES.search(os.path.basename(scan_stem(os.fspath(path)))))
 
 
 def look_into(path: str | os.PathLike) -> FileContent:
@@ -80,7 +100,7 @@ def _look(path: str, changed: int, size: int) -> FileContent:
     if says and found.kind != "mask" or says.startswith("a result"):
         return FileContent(f"it says that it is {says}", "map", ml, *place)
     what = f"a mask: {found.why}" if found.kind == "mask" else found.why
-    return FileContent(what or None, found.kind, ml, *place)
+    return FileContent(what or None, found.kind, ml, *place, count_values(volume.ravel()))
 
 
 def _read(path: str) -> tuple[np.ndarray, np.ndarray, str]:

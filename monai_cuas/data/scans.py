@@ -27,7 +27,7 @@ from ..utils import (
     walk_files,
 )
 from .copies import is_half, same_scan
-from .file_content import look_into, may_be_mask
+from .file_content import is_map_by_name, look_into, may_be_mask
 
 __all__ = ["scan_datalist"]
 
@@ -183,7 +183,7 @@ def _once(root: Path, volumes: Sequence[Path]) -> list[Path]:
     for path in sorted(volumes, key=lambda path: (path.is_symlink(), path)):
         if is_half(path, names):
             continue
-        if _is_drawn(path, volumes):
+        if _is_drawn(path, volumes) or (len(volumes) > 1 and is_map_by_name(path)):
             drawn.append(path)
         elif any(
             same_scan(path, other)
@@ -198,7 +198,7 @@ def _once(root: Path, volumes: Sequence[Path]) -> list[Path]:
         # a folder of masks alone is refused file by file, with the reason
         kept, drawn = [path for path in kept if path not in set(by_voxels)], drawn + by_voxels
     for what, paths in (
-        ("that are masks or maps of a scan beside them, or masks by their voxels", drawn),
+        ("that are masks or maps of a scan beside them, or masks by their voxels or maps by their names", drawn),
         ("that are copies of another", twice),
     ):
         if paths:

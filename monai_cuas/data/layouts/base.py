@@ -262,6 +262,8 @@ def check_label(image: Path, label: Path) -> str | None:
         return found.problem
     if found.problem is not None and found.problem.startswith("it says"):
         return found.problem
+    if found.is_scan:
+        return "named as a mask, but its voxels are those of a scan"
     if image.name.lower().endswith(VOLUME_SUFFIXES) and not same_grid(image, label):
         return f"the mask is on another grid than {image.name}; choose a sequence on the mask's grid or resample it"
     return None

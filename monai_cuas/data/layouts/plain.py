@@ -13,7 +13,7 @@ from monai_cuas.io.dicom import find_series, is_dicom
 from monai_cuas.utils import VOLUME_SUFFIXES, CUASError
 
 from ..copies import is_half, same_scan
-from ..file_content import look_into
+from ..file_content import is_map_by_name, look_into
 from .base import ReadReport, ScanEntry, folder_of, stem_of, walk_files
 
 __all__ = ["detect_plain", "read_files", "read_plain"]
@@ -139,7 +139,7 @@ def _shows_lesion(label: Path) -> bool:
     if not label.name.lower().endswith(VOLUME_SUFFIXES):
         return True
     found = look_into(label)
-    return found.ml > 0 and not (found.problem or "").startswith("it says")
+    return found.ml > 0 and not found.is_scan and not (found.problem or "").startswith("it says")
 
 
 def _once(report: ReadReport, images: Sequence[Path]) -> list[Path]:
@@ -149,6 +149,9 @@ def _once(report: ReadReport, images: Sequence[Path]) -> list[Path]:
     for path in images:
         alike = kept.setdefault((path.parent, stem_of(path)), [])
         if is_half(path, names):
+            continue
+        if is_map_by_name(path):
+            report.leave_out(path, "a map of a statistic, of parts or of a deformation by its name")
             continue
         first = next((other for other in alike if same_scan(path, other)), None)
         if first is None:

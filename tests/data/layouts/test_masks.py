@@ -12,10 +12,14 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from monai_cuas.calibration.normals import calibration_scans
+from monai_cuas.calibration.truth import read_truth
 from monai_cuas.cli import main
 from monai_cuas.data.datalist import settle_roles
 from monai_cuas.data.layouts import read_layout
-from monai_cuas.utils import CUASError
+from monai_cuas.data.scans import scan_datalist
+from monai_cuas.transforms import LoadScand
+from monai_cuas.utils import CUASError, ScanError
 
 from ..folders import reasons
 
@@ -98,6 +102,55 @@ def test_the_other_sequence_of_a_lesion_is_not_normal(tmp_path):
     save(tmp_path / "q1_FLAIR_mask.nii.gz", KINDS["255"])
     roles = {entry.images[0].name: entry.role for entry in read_layout(tmp_path)}
     assert [name for name, role in roles.items() if role] == ["q1_FLAIR.nii.gz", "q1_T1.nii.gz"]
+
+
+def test_a_scan_that_is_named_as_a_mask_is_no_mask(tmp_path):
+    scan(tmp_path / "a.nii.gz")
+    scan(tmp_path / "a_mask.nii.gz", 1)
+    report = read_layout(tmp_path)
+    assert [(entry.role, entry.label) for entry in report] == [(None, None)]
+    assert "are those of a scan" in reasons(report)["a_mask.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    "name", ["zstat1", "spmT_0001", "sub-1_tstat", "thresh_zstat2", "varcope3", "lh.aparc.a2009s+aseg"]
+)
+def test_maps_by_their_names(tmp_path, name):
+    scan(tmp_path / "con_0001.nii.gz")
+    scan(tmp_path / f"{name}.nii.gz", 1)
+    report = read_layout(tmp_path)
+    assert [entry.images[0].name for entry in report] == ["con_0001.nii.gz"]
+    assert "by its name" in reasons(report)[f"{name}.nii.gz"]
+    assert [entry["name"] for entry in scan_datalist(tmp_path)] == ["con_0001"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masks_of_any_name_are_passed_over_in_a_folder_of_scans(tmp_path, kind, caplog):
+    for k in (1, 2):
+        scan(tmp_path / "images" / f"{k}.nii.gz", k)
+        save(tmp_path / "drawn" / f"{k}.nii.gz", KINDS[kind])
+    assert [entry["name"] for entry in scan_datalist(tmp_path)] == ["1", "2"]
+    assert caplog.text.count("masks by their voxels") == 1
+    # of masks alone each is refused with the reason when it is read
+    assert len(scan_datalist(tmp_path / "drawn")) == 2
+
+
+def test_thresholds_are_not_set_on_scans_with_a_mask(tmp_path):
+    for k in (1, 2):
+        scan(tmp_path / f"{k}.nii.gz", k)
+    assert len(calibration_scans(normals=tmp_path)) == 2
+    save(tmp_path / "1_drawn.nii.gz", KINDS["float"])
+    with pytest.raises(CUASError, match=r"1_drawn\.nii\.gz: a mask with lesion voxels"):
+        calibration_scans(normals=tmp_path)
+
+
+def test_a_scan_in_place_of_a_label_is_refused(tmp_path):
+    image = scan(tmp_path / "a.nii.gz")
+    grid = LoadScand("image")({"image": str(image)})["image"]
+    entry = {"image": str(image), "label": str(scan(tmp_path / "b.nii.gz", 1))}
+    with pytest.raises(ScanError, match="those of a scan and no mask"):
+        read_truth(entry, grid, 2)
+    assert read_truth({**entry, "label": str(save(tmp_path / "c.nii.gz", KINDS["soft"]))}, grid, 2).diseased
 
 
 def test_what_is_no_scan_is_left_out_of_the_normals(tmp_path):
