@@ -191,7 +191,7 @@ def main() -> int:
         with running(folder, write_app(folder / "app"), str(folder / "studies")) as server:
             good, attacks = _requests(folder), _attacks(folder)
             # what is loaded at the first requests is no growth
-            _load(server, good, attacks, min(60.0, arguments.minutes * 12), arguments.clients)
+            _load(server, good, attacks, min(180.0, arguments.minutes * 12), arguments.clients)
             warm, before = _memory(server), set((folder / "tmp").rglob("*"))
             seen = _load(server, good, attacks, arguments.minutes * 60, arguments.clients)
             alive = server.process.poll() is None
