@@ -20,7 +20,9 @@ import numpy as np
 
 from monai_cuas.utils import CUASError
 
+from ..file_content import look_into
 from .base import NIFTI_SUFFIXES, ReadReport, ScanEntry, folder_of, stem_of, subfolders, take_sequences, walk_files
+from .masks import names_anatomy
 
 __all__ = ["detect_bids", "read_bids"]
 
@@ -31,6 +33,10 @@ _NOT_LESION = re.compile(
     r"|(?:^|_)(?:brain|bet|head|skull|wm|gm|csf)(?:_|$)|(?:brain|head|skull|deface)_?mask",
     re.IGNORECASE,
 )
+# With contrast agent: by its own entity, or by the words that sites put into others.
+_ENHANCED = re.compile(r"ce-|(?:acq|rec|desc)-\w*(?:gad|gd|post(?!op)|contrast|ce$)")
+# Phase and the like, of which no intensity can be told.
+_NO_MAGNITUDE = re.compile(r"part-(?:phase|real|imag)", re.IGNORECASE)
 # No lesion is that large; a mask of the brain is.
 _MOST_LESION_ML = 500.0
 _HEALTHY = {"control", "controls", "healthy", "healthy control", "healthy controls", "hc", "ctl", "ctrl", "normal"}
@@ -67,19 +73,19 @@ def _key(path: Path, root: Path) -> _Key | None:
 def _sequence(path: Path) -> str:
     """The suffix, and "ce" behind it with contrast agent: T1w after gadolinium is another sequence than T1w."""
     *entities, suffix = stem_of(path).lower().split("_")
-    contrast = "ce" if any(entity.startswith("ce-") for entity in entities) else ""
+    contrast = "ce" if any(_ENHANCED.match(entity) for entity in entities) else ""
     return _ALIASES.get(suffix, suffix) + contrast
 
 
 def _is_mask(path: Path) -> bool:
     stem = stem_of(path)
-    return bool(_MASK.search(stem)) and not _NOT_LESION.search(stem)
+    return bool(_MASK.search(stem)) and not _NOT_LESION.search(stem) and not names_anatomy(stem)
 
 
 def _is_derived(path: Path) -> bool:
     """Masks of the brain, of tissue or of the face, which are neither scans nor lesion masks."""
     stem = stem_of(path).lower()
-    return stem.endswith(("mask", "msk", "seg")) and bool(_NOT_LESION.search(stem))
+    return stem.endswith(("mask", "msk", "seg")) and (bool(_NOT_LESION.search(stem)) or names_anatomy(stem))
 
 
 def _is_whole_brain(path: Path) -> bool:
@@ -92,13 +98,14 @@ def _is_whole_brain(path: Path) -> bool:
         return False
 
 
-def _groups(folder: Path) -> dict[str, str]:
+def _groups(folder: Path, report: ReadReport) -> dict[str, str]:
     """Role by subject from the ``group`` column of ``participants.tsv``, where there is one."""
     for table in (folder / "participants.tsv", _raw(folder) / "participants.tsv"):
         if table.is_file():
-            with table.open(newline="", encoding="utf-8-sig") as file:
+            with table.open(newline="", encoding="utf-8-sig", errors="replace") as file:
                 rows = list(csv.DictReader(file, delimiter="\t"))
             roles: dict[str, str] = {}
+            others: dict[str, list[str]] = {}
             for row in rows:
                 subject = (row.get("participant_id") or "").removeprefix("sub-")
                 group = (row.get("group") or "").strip().lower()
@@ -106,6 +113,13 @@ def _groups(folder: Path) -> dict[str, str]:
                     roles[subject] = "normal"
                 elif group in _PATHOLOGICAL:
                     roles[subject] = "lesion"
+                elif group and group != "n/a":
+                    others.setdefault(group, []).append(subject)
+            for group, subjects in others.items():
+                report.warnings.append(
+                    f"{table.name}: {len(subjects)} subjects are of the group '{group}', such as {subjects[0]}; "
+                    "nothing tells whether they are healthy."
+                )
             return roles
     return {}
 
@@ -144,8 +158,13 @@ def read_bids(folder: str | Path, sequences: Sequence[str] | None = None) -> Rea
     raw = _raw(report.folder)
     scans: dict[_Key, dict[str, Path]] = {}
     files = [path for sub in _subject_folders(raw) for path in walk_files(sub, report)]
-    for path in files:
+    order = {path.parent: number for number, path in enumerate(files)}
+    # of several in a folder the one with the plainest name
+    for path in sorted(files, key=lambda path: (order[path.parent], stem_of(path).count("_"))):
         key = _key(path, raw)
+        if key is not None and _NO_MAGNITUDE.search(path.name):
+            report.leave_out(path, "the phase, or real or imaginary part, and no magnitude")
+            continue
         if key is None or not path.name.endswith(NIFTI_SUFFIXES) or _is_mask(path) or _is_derived(path):
             continue
         found = scans.setdefault(key, {})
@@ -159,11 +178,12 @@ def read_bids(folder: str | Path, sequences: Sequence[str] | None = None) -> Rea
     extra = walk_files(derived, report) if derived.is_dir() else []
     masks = _masks(report, [*extra, *files], report.folder)
     names = _chosen(sequences, scans, report.folder)
-    groups = _groups(report.folder)
+    groups = _groups(report.folder, report)
     for key, found in scans.items():
         images = take_sequences(report, raw / f"sub-{key[0]}" / (f"ses-{key[1]}" if key[1] else ""), found, names)
         if images:
-            role = "lesion" if key in masks else groups.get(key[0])
+            drawn = key in masks and look_into(masks[key]).ml > 0
+            role = "lesion" if drawn else groups.get(key[0])
             report.add(ScanEntry(images, key[0], role, masks.get(key), session=key[1] or None))
     for key, mask in masks.items():
         if key not in scans:

@@ -23,7 +23,7 @@ from monai_cuas.utils import VOLUME_SUFFIXES, scan_stem
 from ..file_content import look_into, may_be_mask, same_grid
 from .base import ReadReport, ScanEntry, walk_files
 
-__all__ = ["claim_masks"]
+__all__ = ["claim_masks", "names_anatomy"]
 
 _Ids = tuple[str, ...]
 
@@ -35,6 +35,7 @@ _GENERIC = re.compile(
     r"images?|imagest[rs]|scans?|anat|data|raw|rawdata|derivatives|nii|brain|stripped|bet|reg|mni|space|ses|"
     r"training|train|test|validation|patients?|controls?|normals?|rater)(?![a-z0-9])"
 )
+_LESION = re.compile(r"lesion|tumou?r|infarct|stroke|wmh|h(?:a?e)morr|bleed|plaque|edema|oedema|gliom|metasta")
 # More than all that names share without one being in the other.
 _NAMED = 100
 _CHANNEL = re.compile(r"_\d{4}$")
@@ -43,6 +44,11 @@ _ANATOMY = re.compile(
     r"brain|bet|skull|head|scalp|face|tissue|aseg|aparc|atlas|parc|ventric|hippoc|thalam|cortex|cerebell|vessel|eyes?_|"
     r"(?:^|[_-])(?:csf|gm|wm|ribbon|air|fov|valid)(?:[_.-]|$)"
 )
+
+
+def names_anatomy(name: str) -> bool:
+    """Whether a mask's name says that it shows a part of the body, and nothing of a lesion."""
+    return bool(_ANATOMY.search(name.lower())) and not _LESION.search(name.lower())
 
 
 def claim_masks(report: ReadReport) -> None:
@@ -79,10 +85,13 @@ def claim_masks(report: ReadReport) -> None:
 def _lesion_masks(report: ReadReport) -> list[Path]:
     """Files that no entry uses and that are masks with something in them, no larger than a lesion may be."""
     used = {os.path.realpath(p) for entry in report.entries for p in (*entry.images, entry.label) if p is not None}
+    # what is in the scans' own names says nothing of their masks
+    own = {word for entry in report.entries for word in _words(_file(entry))}
     found = []
     for path in walk_files(report.folder):
-        stem = os.path.basename(scan_stem(str(path))).lower()
-        if not path.name.lower().endswith(VOLUME_SUFFIXES) or os.path.realpath(path) in used or _ANATOMY.search(stem):
+        if not path.name.lower().endswith(VOLUME_SUFFIXES) or os.path.realpath(path) in used:
+            continue
+        if names_anatomy("_".join(word for word in _words(path) if word not in own)):
             continue
         if not may_be_mask(path):
             continue
@@ -90,6 +99,11 @@ def _lesion_masks(report: ReadReport) -> list[Path]:
         if content.kind == "mask" and 0 < content.ml <= MOST_LESION_ML:
             found.append(path)
     return found
+
+
+def _words(path: Path) -> list[str]:
+    """Of the file's name and of its folder's."""
+    return re.findall(r"[^\W\d_]+", f"{path.parent.name} {os.path.basename(scan_stem(str(path)))}".lower())
 
 
 def _file(entry: ScanEntry) -> Path:

@@ -173,3 +173,39 @@ def test_what_is_no_scan_is_left_out_of_the_normals(tmp_path):
     for name, words in (("brain", "mask"), ("parcels", "label map"), ("distance", "distances"), ("series", "several")):
         assert words in told[f"{name}.nii.gz"]
     assert "truncated" in told["damaged.nii.gz"]
+
+
+@pytest.mark.parametrize("name", ["label-ventricles_mask", "hippocampus_mask", "desc-brain_mask", "vessels_seg"])
+def test_masks_of_anatomy_are_no_lesions(tmp_path, name):
+    scan(tmp_path / "sub-01" / "anat" / "sub-01_T1w.nii.gz")
+    save(tmp_path / "sub-01" / "anat" / f"sub-01_{name}.nii.gz", KINDS["uint8"])
+    assert [entry.role for entry in read_layout(tmp_path, "bids")] == [None]
+
+
+def test_words_of_the_scan_s_own_name_are_no_anatomy(tmp_path):
+    for k in (1, 2):
+        scan(tmp_path / f"brain{k}.nii.gz", k)
+        save(tmp_path / f"brain{k}_drawn.nii.gz", KINDS["uint8"])
+    assert [entry.role for entry in read_layout(tmp_path)] == ["lesion", "lesion"]
+
+
+def test_bids_takes_the_plainest_scan_and_no_phase(tmp_path):
+    anat = tmp_path / "sub-01" / "anat"
+    for k, name in enumerate(("acq-gad", "ce-gad", "part-phase", "rec-norm_run-1", "run-1", "run-2")):
+        scan(anat / f"sub-01_{name}_T1w.nii.gz", k)
+    (entry,) = read_layout(tmp_path, "bids")
+    assert entry.images[0].name == "sub-01_run-1_T1w.nii.gz"
+    assert "no magnitude" in reasons(read_layout(tmp_path, "bids"))["sub-01_part-phase_T1w.nii.gz"]
+    (entry,) = read_layout(tmp_path, "bids", sequences=["t1ce"])
+    assert entry.images[0].name == "sub-01_acq-gad_T1w.nii.gz"
+
+
+def test_bids_empty_mask_and_unknown_groups(tmp_path):
+    for k in (1, 2, 3):
+        scan(tmp_path / f"sub-{k}" / "anat" / f"sub-{k}_T1w.nii.gz", k)
+        save(tmp_path / "derivatives" / f"sub-{k}" / f"sub-{k}_mask.nii.gz", KINDS["uint8"] * 0)
+    table = "participant_id\tgroup\tname\nsub-1\tControl\tM\xfcller\nsub-2\tMS\tx\nsub-3\tn/a\ty\n"
+    (tmp_path / "participants.tsv").write_bytes(table.encode("latin-1"))
+    report = read_layout(tmp_path, "bids")
+    assert [entry.role for entry in report] == ["normal", None, None]
+    assert [warning for warning in report.warnings if "'ms'" in warning]
