@@ -19,7 +19,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from monai_cuas import load_model
@@ -27,7 +26,7 @@ from monai_cuas.calibration.normal_level import fit_normal_level
 from monai_cuas.data.datalist import load_datalist
 from monai_cuas.evaluation.evaluate import baselines, evaluate
 from monai_cuas.inferers import CalibratedInferer, JoinedMapInferer, StandardizedIntensityInferer
-from monai_cuas.metrics import mean_interval, paired_test
+from monai_cuas.metrics import FEWEST, mean_interval
 from monai_cuas.networks.layers import ScoreCalibration
 from monai_cuas.pipeline import Model
 from monai_cuas.transforms import AnomalyPostprocessing
@@ -78,40 +77,36 @@ _COLUMNS = {
     "oracle_dice": "oracle Dice",
     "scan_auroc": "scan AUROC",
     "slice_auroc": "slice AUROC",
+    "lesion_recall": "lesion recall",
+    "fp_per_scan": "FP per scan",
+    "lesion_dice": "lesion-wise Dice",
+    "pq": "PQ",
     "fpr_normal_pooled": "healthy rate",
 }
 
 
-def _patients(report: dict[str, Any]) -> dict[str, np.ndarray]:
-    return {
-        name: np.array([scan["dice"] for scan in method["scans"] if scan["diseased"] and scan["dice"] is not None])
-        for name, method in report["methods"].items()
-    }
-
-
 def table(report: dict[str, Any], first: str) -> str:
     """Markdown: figures that the scans allow, mean Dice of a patient with its interval, and the paired test."""
-    dice = _patients(report)
+    dice = {name: [row["dice"] for row in method["patients"]] for name, method in report["methods"].items()}
     groups = {name: method["groups"].get("all lesions", {}) for name, method in report["methods"].items()}
     known = [key for key in _COLUMNS if any(group.get(key) is not None for group in groups.values())]
-    outlined = len(dice[first]) > 0
     titles = [_COLUMNS[key] for key in known]
-    titles += ["mean Dice of a patient (95%)", "p against the first"] if outlined else []
+    titles += ["mean Dice of a patient (95%)", "p against the first"] if dice[first] else []
     lines = [f"| method | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
     for name, group in groups.items():
         figures = ["-" if group.get(key) is None else f"{group[key]:.3f}" for key in known]
-        if outlined:
-            figures += _compared(dice[name], dice[first], name == first)
+        if dice[first]:
+            figures += _compared(dice[name], report["against_first"].get(name))
         lines.append(f"| {name} | {' | '.join(figures)} |")
     return "\n".join(lines)
 
 
-def _compared(dice: np.ndarray, first: np.ndarray, is_first: bool) -> list[str]:
+def _compared(dice: list[float], against: dict[str, Any] | None) -> list[str]:
     """Mean with its interval, and how sure the difference from the first row is; of two patients, the mean alone."""
-    if len(dice) < 3:
-        return [f"{dice.mean():.3f}", ""]
     mean, low, high = mean_interval(dice)
-    return [f"{mean:.3f} ({low:.3f} to {high:.3f})", "" if is_first else f"{paired_test(first, dice)['p']:.2g}"]
+    if len(dice) < FEWEST:
+        return [f"{mean:.3f}", ""]
+    return [f"{mean:.3f} ({low:.3f} to {high:.3f})", f"{against['dice']['p']:.2g}" if against else ""]
 
 
 def main() -> None:

@@ -26,14 +26,32 @@ from ..calibration.fit import calibrate
 from ..calibration.scores import p_value, raw_values, require_rate
 from ..calibration.scoring import score_scans
 from ..calibration.truth import ScanTruth, read_truth
+from ..data.subjects import subject_of
 from ..inferers import CalibratedInferer, HistogramEqualizationInferer, StandardizedIntensityInferer, unwrap
 from ..io.orientation import axial_axis, to_ras
-from ..metrics import VoxelRankingMetric, detection_auroc, size_bin, slice_scores, spread, top_fraction_mean
+from ..metrics import (
+    SIZE_BINS,
+    VoxelRankingMetric,
+    detection_auroc,
+    match_lesions,
+    size_bin,
+    slice_scores,
+    spread,
+    top_fraction_mean,
+)
 from ..networks.layers import ScoreCalibration, ScoreScale
 from ..utils import CUASError, replacing, write_json
 from ..visualize.comparison import RECALL_GRID, draw_precision_recall, save_panel_rows, thin_curve
 from ..visualize.overlay import display_slice, draw_panel
 from ..visualize.scan import read_display_scan
+from .figures import (
+    intervals,
+    lesion_columns,
+    lesion_figures,
+    normal_figures,
+    paired_with_first,
+    patient_figures,
+)
 
 __all__ = ["baselines", "evaluate", "require_complete"]
 
@@ -51,6 +69,9 @@ _COLUMNS = (
     "fpr_normal_max",
 )
 _ALPHAS = (0.05, 0.1, 0.2)
+_ALL = "all lesions"
+_LESION_COLUMNS = ("n_lesions", "lesion_recall", *(f"lesion_recall {name}" for name in SIZE_BINS), "lesion_precision")
+_LESION_COLUMNS += ("lesion_f1", "fp_per_scan", "fp_per_normal_scan", "lesion_dice", "pq", "sq", "rq")
 _ORACLE = ("oracle_dice", "oracle_iou")
 
 
@@ -76,7 +97,9 @@ class _Method:
         self.threshold, self.scale, self.by_spread = score, scale, detection_score == "std"
         self.ranking: dict[str, VoxelRankingMetric] = {}
         self.scans: list[dict[str, Any]] = []
-        self.slices: list[tuple[float, bool, str]] = []
+        self.slices: list[tuple[float, bool, str, int]] = []
+        # 14 bits (3% of a score), as each patient has a histogram of his own
+        self.patients: dict[int, VoxelRankingMetric] = {}
 
     def add(
         self,
@@ -87,6 +110,8 @@ class _Method:
         brain: np.ndarray,
         truth: ScanTruth,
         axis: int,
+        patient: int = 0,
+        voxel_ml: float = 0.001,
     ) -> None:
         """Count one scan; ``whole`` is its brain as inference sees it, ``brain`` what is left of it by erosion."""
         inside = truth.counted(brain)
@@ -96,20 +121,30 @@ class _Method:
         self.scans.append(
             {
                 "name": name,
+                "patient": patient,
                 "groups": groups,
                 "scan_score": spread(ranked[inside]) if self.by_spread else top_fraction_mean(anomaly[inside]),
                 "scan_p_value": p_value(self.scale, anomaly[whole]),
                 "threshold_raised_to": threshold if threshold > self.threshold else None,
-                **self._voxel_figures(groups, anomaly, inside, truth.voxels, threshold),
+                **self._voxel_figures(groups, anomaly, inside, truth.voxels, threshold, patient),
             }
         )
+        if truth.voxels is not None:
+            match = match_lesions(anomaly >= threshold, truth.voxels, brain, truth.ignored, voxel_ml)
+            self.scans[-1] |= lesion_columns(match)
         sick = truth.sick_slices(inside, axis)
         if sick is not None:
             scores = slice_scores(ranked, inside, axis, score=spread if self.by_spread else None)
-            self.slices += [(v, bool(sick[k]), name) for k, v in scores.items()]
+            self.slices += [(v, bool(sick[k]), name, patient) for k, v in scores.items()]
 
     def _voxel_figures(
-        self, groups: list[str], anomaly: np.ndarray, inside: np.ndarray, label: np.ndarray | None, threshold: float
+        self,
+        groups: list[str],
+        anomaly: np.ndarray,
+        inside: np.ndarray,
+        label: np.ndarray | None,
+        threshold: float,
+        patient: int,
     ) -> dict[str, Any]:
         """Counts of one scan; what needs a mask is NaN without one, and takes no part in any pooled figure."""
         scores = anomaly[inside]
@@ -121,6 +156,7 @@ class _Method:
         if "normal" not in groups:
             for group in groups:
                 self.ranking.setdefault(group, VoxelRankingMetric())(scores, truth)
+            self.patients.setdefault(patient, VoxelRankingMetric(bits=14))(scores, truth)
         return {
             "has_mask": True,
             "found": int(found.sum()),
@@ -153,15 +189,15 @@ class _Method:
                 [s["scan_score"] for s in lesion + normal], [True] * len(lesion) + [False] * len(normal)
             ),
             "slice_auroc": detection_auroc([s[0] for s in slices], [s[1] for s in slices]),
+            **lesion_figures(outlined),
         }
 
     def normals(self) -> dict[str, float]:
         normal = [s for s in self.scans if "normal" in s["groups"]]
         rates = [s["fpr"] for s in normal]
-        n_healthy = sum(s["healthy"] for s in normal)
         return {
             "n_normal": len(rates),
-            "fpr_normal_pooled": sum(s["found"] for s in normal) / n_healthy if n_healthy else math.nan,
+            **normal_figures(normal),
             "fpr_normal_mean": _mean(rates),
             "fpr_normal_max": max(rates, default=math.nan),
         }
@@ -183,6 +219,8 @@ class _Method:
             "scan_p_values": self.p_values(),
             "groups": {g: {**self.group(g), **(self.normals() if g == "all lesions" else {})} for g in groups}
             or {"all lesions": self.normals()},
+            "intervals": intervals(self.scans, [(s[0], s[1], s[3]) for s in self.slices], self.patients),
+            "patients": patient_figures(self.scans, self.patients),
             "scans": [{**s, "diseased": "normal" not in s["groups"]} for s in self.scans],
         }
 
@@ -305,6 +343,8 @@ def evaluate(
     }
     failed: list[tuple[str, str]] = []
     panel: list[dict] = []
+    # by number, so that reports tell patients apart and name nobody; the same in every run on the list
+    patients = {who: k for k, who in enumerate(dict.fromkeys(subject_of(entry) for entry in test_list))}
 
     def remember(entry: dict[str, Any]) -> dict[str, Any]:
         item = dict(preprocessing({k: v for k, v in entry.items() if k != "label"}))
@@ -313,6 +353,7 @@ def evaluate(
 
     for item, maps in score_scans(test_list, remember, network, every, postprocessing, device, "evaluating", failed):
         whole, truth, entry = np.asarray(item["brain_mask"])[0] > 0, item["truth"], item["entry"]
+        affine = np.asarray(item["brain_mask"].affine)
         brain = whole
         if erode_voxels:
             brain = binary_erosion(brain, iterations=erode_voxels)
@@ -320,7 +361,8 @@ def evaluate(
         finished = {m: every[m].finish(v, network) for m, v in maps.items()}
         arrays = {m: np.nan_to_num(np.asarray(v, dtype=np.float32)) * whole for m, v in finished.items()}
         for method, anomaly in arrays.items():
-            gathered[method].add(name, groups, anomaly, whole, brain, truth, item["axis"])
+            who = (patients[subject_of(entry)], abs(np.linalg.det(affine[:3, :3])) / 1000)
+            gathered[method].add(name, groups, anomaly, whole, brain, truth, item["axis"], *who)
         if truth.diseased and len(panel) < panel_rows and (row := _panel_row(item, name, brain, arrays)):
             panel.append(row)
         # Two scans are in memory while the next maps are made, and this one need not be the third.
@@ -332,6 +374,7 @@ def evaluate(
         "erode_voxels": erode_voxels,
         "threshold": next(iter(gathered.values())).scale.kind,
         "methods": {name: method.report() for name, method in gathered.items()},
+        "against_first": paired_with_first({n: patient_figures(m.scans, m.patients) for n, m in gathered.items()}),
         "failed": [list(pair) for pair in failed],
     }
     _write(Path(output_dir), report)
@@ -355,38 +398,61 @@ def _write(folder: Path, report: dict[str, Any]) -> None:
     write_json(folder / "evaluation.json", report)
     with replacing(folder / "evaluation.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["method", "group", "metric", "value"])
+        writer.writerow(["method", "group", "metric", "value", "low", "high"])
         for method, figures in report["methods"].items():
             for group, values in figures["groups"].items():
-                writer.writerows([method, group, metric, value] for metric, value in values.items())
+                ends = figures["intervals"] if group == _ALL else {}
+                writer.writerows([method, group, m, value, *ends.get(m, ("", ""))] for m, value in values.items())
     with replacing(folder / "evaluation.md") as temporary:
         temporary.write_text(_table(report), encoding="utf-8")
 
 
-def _cell(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
+def _cell(value: float | None, ends: Sequence[float | None] = ()) -> str:
+    if value is None or math.isnan(value):
+        return "-"
+    if not ends or any(end is None or math.isnan(end) for end in ends):
+        return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
+
+
+def _rows(report: dict[str, Any], group: str, title: str, columns: Sequence[str], head: str, key: str) -> list[str]:
+    """A table of a group; of all lesions, with the intervals."""
+    lines = ["", f"## {title}", "", f"| method | {head} | " + " | ".join(columns) + " |"]
+    lines.append("|---" * (len(columns) + 2) + "|")
+    for name, method in report["methods"].items():
+        values, ends = method["groups"].get(group, {}), method["intervals"] if group == _ALL else {}
+        cells = " | ".join(_cell(values.get(c), ends.get(c, ())) for c in columns)
+        lines.append(f"| {name} | {values.get(key, 0)} | {cells} |")
+    return lines
+
+
+def _paired(report: dict[str, Any]) -> list[str]:
+    first = next(iter(report["methods"]))
+    rows = [(name, key, test) for name, tests in report["against_first"].items() for key, test in tests.items()]
+    rows = [row for row in rows if row[2]["n_patients"]]
+    if not rows:
+        return []
+    lines = ["", f"## {first} against the others, over patients", ""]
+    lines += ["| other | figure of a patient | patients | difference | p |", "|---|---|---|---|---|"]
+    for name, key, test in rows:
+        difference = _cell(test["difference"], (test["low"], test["high"]))
+        p = "-" if math.isnan(test["p"]) else f"{test['p']:.2g}"
+        lines.append(f"| {name} | {key} | {test['n_patients']} | {difference} | {p} |")
+    return lines
 
 
 def _table(report: dict[str, Any], groups: Sequence[str] | None = None) -> str:
     """Markdown of some groups, all by default."""
-    columns = (*_COLUMNS, *_ORACLE)
     lines = [
         f"Threshold: {report['rate']:.2%} of healthy brain voxels, {report['threshold']}. Columns named oracle choose",
         "their threshold on the test scans themselves. All methods share grid, brain mask, inverse, smoothing and",
-        "calibration scans.",
+        "calibration scans. In brackets: 95% bootstrap intervals over patients; p: two-sided Wilcoxon test over them.",
     ]
     for group in groups or list(dict.fromkeys(g for m in report["methods"].values() for g in m["groups"])):
-        lines += [
-            "",
-            f"## {group}",
-            "",
-            "| method | n | " + " | ".join(columns) + " |",
-            "|---" * (len(columns) + 2) + "|",
-        ]
-        for name, method in report["methods"].items():
-            values = method["groups"].get(group, {})
-            cells = " | ".join(_cell(values.get(c)) for c in columns)
-            lines.append(f"| {name} | {values.get('n_scans', 0)} | {cells} |")
+        lines += _rows(report, group, group, (*_COLUMNS, *_ORACLE), "n", "n_scans")
+        if any(m["groups"].get(group, {}).get("n_lesions") for m in report["methods"].values()):
+            lines += _rows(report, group, f"{group}, by lesion", _LESION_COLUMNS[1:], "lesions", "n_lesions")
+    lines += _paired(report)
     if report["failed"]:
         lines += ["", "## Not evaluated", "", *(f"- {message}" for _, message in report["failed"])]
     return "\n".join(lines) + "\n"

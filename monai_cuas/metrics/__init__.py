@@ -6,10 +6,11 @@ from __future__ import annotations
 from .detection import detection_auroc, slice_scores, spread, top_fraction_mean
 from .lesions import SIZE_BINS, LesionMatch, equivalent_diameter, label_components, match_lesions, size_bin
 from .loss_term import LossTerm
-from .over_patients import mean_interval, paired_test, patient_interval
+from .over_patients import FEWEST, mean_interval, paired_test, patient_interval
 from .voxel_ranking import VoxelRankingMetric, ranking_figures
 
 __all__ = [
+    "FEWEST",
     "SIZE_BINS",
     "LesionMatch",
     "LossTerm",

@@ -297,9 +297,15 @@ def test_evaluation_of_an_easy_lesion(tmp_path):
     assert {"kind: tumour", "size: 5-10 mm"} <= set(report["methods"]["model"]["groups"])
     assert report["failed"] == [["bad", "bad: all voxels are zero; export it again."]]
     with open(tmp_path / "evaluation.csv", newline="") as file:
-        assert {"method": "model", "group": "all lesions", "metric": "auprc", "value": "1.0"} in list(
-            csv.DictReader(file)
-        )
+        row = {
+            "method": "model",
+            "group": "all lesions",
+            "metric": "auprc",
+            "value": "1.0",
+            "low": "nan",
+            "high": "nan",
+        }
+        assert row in list(csv.DictReader(file))
     assert "oracle_dice" in (tmp_path / "evaluation.md").read_text()
     for name in ("panel.png", "precision_recall.png"):
         assert (tmp_path / name).stat().st_size > 1000
@@ -338,3 +344,61 @@ def test_a_label_elsewhere_is_refused(tmp_path, shift):
             read_truth(entry, brain, 2)
     else:
         assert read_truth(entry, brain, 2).voxels.all()
+
+
+def _lesion_scans(tmp_path, n):
+    """One patient each; the second of them has another lesion, which is not bright, and so is missed."""
+    small = np.s_[15:17, 15:17, 3:5]
+    boxes = [(LESION, small) if k == 1 else (LESION,) for k in range(n)]
+    labels = [_mask(tmp_path / f"l{k}.nii.gz", *some) for k, some in enumerate(boxes)]
+    return [{"image": f"l{k}", "subject": f"l{k}", "seed": 9, "lesion": True, "label": f} for k, f in enumerate(labels)]
+
+
+def test_figures_by_lesion_with_intervals_and_the_paired_test(tmp_path):
+    report = evaluate(
+        *(_Network(), {"model": CalibratedInferer(_Identity())}, _normals(5)),
+        *([*_normals(3, 50), *_lesion_scans(tmp_path, 4)], _preprocessing, _postprocessing, tmp_path / "out"),
+    )
+    method = report["methods"]["model"]
+    figures, ends = method["groups"]["all lesions"], method["intervals"]
+    assert (figures["n_lesions"], figures["n_lesions 5-10 mm"], figures["n_lesions <5 mm"]) == (5, 4, 1)
+    assert figures["lesion_recall"] in (0.8, 1.0)  # noise may touch the one that does not shine
+    assert figures["lesion_recall 5-10 mm"] == 1.0
+    wrong = [scan["false_positives"] for scan in method["scans"]]
+    assert figures["fp_per_normal_scan"] == pytest.approx(np.mean(wrong[:3]))
+    assert figures["fp_per_scan"] == pytest.approx(np.mean(wrong[3:]))
+    assert figures["fp_per_scan"] > 10  # 1% of the voxels, mostly apart
+    assert 0 < figures["lesion_dice"] < figures["lesion_f1"] < 0.2
+    assert figures["pq"] == pytest.approx(figures["sq"] * figures["rq"])
+    assert [scan["patient"] for scan in method["scans"]] == list(range(7))
+    assert method["patients"][0]["auprc"] == 1.0
+    for name in ("auprc", "dice_pooled", "dice_mean", "scan_auroc", "slice_auroc", "lesion_recall", "pq"):
+        assert ends[name][0] - 1e-9 <= figures[name] <= ends[name][1] + 1e-9, name
+    assert ends["fpr_normal_pooled"][0] < figures["fpr_normal_pooled"] < ends["fpr_normal_pooled"][1]
+    test = report["against_first"]["raw intensity (two-sided)"]["dice"]
+    assert test["n_patients"] == 4
+    assert 0.1 < test["p"] <= 1
+    text = (tmp_path / "out" / "evaluation.md").read_text()
+    assert "## all lesions, by lesion" in text
+    assert "## model against the others, over patients" in text
+
+
+def test_one_patient_has_figures_and_no_interval(tmp_path):
+    scans = [{**scan, "subject": "one"} for scan in _lesion_scans(tmp_path, 3)]
+    report, figures = _figures(tmp_path, [*_normals(2, 50), *scans])
+    method = report["methods"]["model"]
+    assert {scan["patient"] for scan in method["scans"]} == {0, 1, 2}
+    assert len(method["patients"]) == 1
+    assert figures["dice_mean"] > 0
+    assert np.isnan(method["intervals"]["dice_mean"]).all()
+
+
+def test_no_lesion_matched(tmp_path):
+    """The lesions do not shine, and noise alone is above the threshold: no part is any of them."""
+    nothing = [{**scan, "lesion": False} for scan in _lesion_scans(tmp_path, 3)]
+    _, figures = _figures(tmp_path, nothing)
+    assert figures["lesion_recall"] <= 1.0
+    assert figures["n_lesions"] == 4
+    assert figures["pq"] == 0.0
+    assert np.isnan(figures["sq"])  # of no pair
+    assert np.isnan(figures["fp_per_normal_scan"])  # of no normal scan
