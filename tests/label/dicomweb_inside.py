@@ -21,10 +21,12 @@ from tests import dicom_files as made
 from tests.dicom_seg import by_hand
 
 from . import scans
+from .odd_requests import failures
 from .orthanc import orthanc
 from .orthanc import post as stored
 from .server_process import running
 from .test_app import bright_bundle, refused
+from .test_fuzz import USUAL, description
 
 ORTHANC = "http://127.0.0.1:8042"
 # Slices are sorted along row x column direction; a volume in that order has the same grid.
@@ -371,6 +373,15 @@ def test_ohif_reaches_the_pacs_through_the_server(server, series):
         request = requests.Request("GET", server.url).prepare()
         request.url = server.url + path
         assert requests.Session().send(request, timeout=30).status_code in (400, 404)
+
+
+def test_no_odd_address_fails_the_server(server, series):
+    image = uid(series["mr"])
+    usual = {**USUAL, "image": image, "label": image, "kind": "qido", "path": "studies", "id": "1.2.3"}
+    count, wrong = failures(server.url, description(), usual, str(server.folder), bodies=False)
+    assert count > 500
+    assert wrong == []
+    assert infer(server, image).status_code == 200
 
 
 def test_no_identity_in_logs_or_cache_names(server, folder):

@@ -164,7 +164,9 @@ def _of_form(where: str, method: str, address: str, fields: dict[str, bool]) -> 
     yield Odd(method, address, f"{where} with many fields", *form([*good, *many]))
 
 
-def failures(url: str, schema: dict[str, Any], usual: dict[str, str], secret: str) -> tuple[int, list[str]]:
+def failures(
+    url: str, schema: dict[str, Any], usual: dict[str, str], secret: str, bodies: bool = True
+) -> tuple[int, list[str]]:
     """
     Send them all.
 
@@ -172,12 +174,15 @@ def failures(url: str, schema: dict[str, Any], usual: dict[str, str], secret: st
         url: of the server.
         schema, usual: see :func:`odd_requests`.
         secret: what no answer may hold, such as a folder of the server.
+        bodies: False: those alone that are odd in their address.
 
     Returns:
         How many there were, and those that ended with a failure of the server, no answer, or told the secret.
     """
     wrong, count = [], 0
     for odd in odd_requests(schema, usual):
+        if odd.body and not bodies:
+            continue
         count += 1
         try:
             answer = odd.send(url)

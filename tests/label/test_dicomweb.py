@@ -34,7 +34,7 @@ def test_in_a_namespace_with_orthanc():
         pytest.skip("needs the right to make a network namespace (unshare --net)")
     command = f"exec {sys.executable} -m pytest -q -p no:cacheprovider {Path(__file__).with_name('dicomweb_inside.py')}"
     done = subprocess.run(
-        _namespace(command), cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=600
+        _namespace(command), cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=1200
     )
     print(done.stdout)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
