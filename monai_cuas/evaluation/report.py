@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..metrics import SIZE_BINS, mean_interval
 from ..utils import replacing, write_json
 from ..visualize.comparison import draw_precision_recall, load_panel_rows, merge_panel_rows
 from ..visualize.overlay import draw_panel
+from .figures import paired_with_first
 
 if TYPE_CHECKING:
     from .compare import Comparison
@@ -30,6 +32,14 @@ _FIGURES = {
     "dice_pooled": "Dice at threshold",
     "scan_auroc": "scan AUROC",
     "fpr_normal_pooled": "healthy FPR",
+}
+_LESIONS = {
+    "lesion_recall": "lesion recall",
+    **{f"lesion_recall {name}": name for name in SIZE_BINS},
+    "fp_per_scan": "FP per scan",
+    "fp_per_normal_scan": "FP per normal scan",
+    "lesion_dice": "lesion-wise Dice",
+    "pq": "PQ",
 }
 _ORACLE = {"oracle_dice": "oracle Dice", "oracle_iou": "oracle IoU"}
 _COST = {"seconds_per_volume": "s/volume", "peak_mb": "peak MB", "parameters": "parameters", "train_seconds": "train s"}
@@ -70,7 +80,8 @@ def gather(comparison: Comparison) -> dict[str, Any]:
         method = methods.setdefault(run.method, {"label": record["name"], "seeds": {}})
         (figures,) = evaluation["methods"].values()
         cost = {key: record.get(key) for key in _RUN_FIGURES}
-        method["seeds"][str(run.seed)] = {"groups": figures["groups"], "cost": cost, "folder": str(folder)}
+        kept = {key: figures[key] for key in ("groups", "intervals", "patients")}
+        method["seeds"][str(run.seed)] = {**kept, "cost": cost, "folder": str(folder)}
     for method in methods.values():
         _summarise(method)
     order = sorted(methods, key=lambda m: -_or_low(methods[m]["mean"].get(_ALL, {}).get("auprc")))
@@ -78,9 +89,32 @@ def gather(comparison: Comparison) -> dict[str, Any]:
         "rate": rate,
         "dataset_dir": str(comparison.dataset_dir),
         "methods": {name: methods[name] for name in order},
+        "against_baselines": _against_baselines(methods),
         "failed": comparison.failed,
         "missing": missing,
     }
+
+
+def _patients(method: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Figures of each patient, the mean over seeds."""
+    seeds = [{row["patient"]: row for row in run["patients"]} for run in method["seeds"].values()]
+    shared = [patient for patient in seeds[0] if all(patient in rows for rows in seeds)]
+    return [
+        {"patient": p, **{key: mean_and_std([rows[p][key] for rows in seeds])[0] for key in ("dice", "auprc")}}
+        for p in shared
+    ]
+
+
+def _against_baselines(methods: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """By method and by baseline, which is a method that trains nothing, the paired tests over patients."""
+    patients = {name: _patients(method) for name, method in methods.items()}
+    bases = [name for name, method in methods.items() if method["mean"]["cost"].get("parameters") == 0]
+    found: dict[str, dict[str, Any]] = {}
+    for name in methods:
+        for base in bases:
+            if name not in bases:
+                found.setdefault(name, {})[base] = paired_with_first({name: patients[name], base: patients[base]})[base]
+    return found
 
 
 def _or_low(value: float | None) -> float:
@@ -122,6 +156,51 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def _by_lesion(report: Mapping[str, Any]) -> list[str]:
+    methods = report["methods"].values()
+    if not any(method["mean"].get(_ALL, {}).get("n_lesions") for method in methods):
+        return []
+    lines = ["", "## By lesion", "", _line(["method", *_LESIONS.values()]), "|---" * (len(_LESIONS) + 1) + "|"]
+    return lines + [_line([m["label"], *(_cell(m, _ALL, key) for key in _LESIONS)]) for m in methods]
+
+
+def _with_ends(mean: float, low: float, high: float, digits: int = 3) -> str:
+    if math.isnan(mean):
+        return "-"
+    ends = "" if math.isnan(low) else f" ({low:.{digits}f} to {high:.{digits}f})"
+    return f"{mean:.{digits}f}{ends}"
+
+
+def _over_patients(report: Mapping[str, Any]) -> list[str]:
+    """Mean Dice and AUPRC of a patient with intervals, and the tests against the baselines that are compared."""
+    methods = report["methods"]
+    bases = list(dict.fromkeys(base for tests in report["against_baselines"].values() for base in tests))
+    if not any(run["patients"] for method in methods.values() for run in method["seeds"].values()):
+        return []
+    head = ["method", "Dice of a patient", "AUPRC of a patient"]
+    head += [f"Dice less that of {methods[base]['label']}, p" for base in bases]
+    lines = [
+        "",
+        "## Over patients",
+        "",
+        "Means over patients and seeds with 95% bootstrap intervals over patients; p of the",
+    ]
+    lines += ["two-sided Wilcoxon test over patients.", "", _line(head), "|---" * len(head) + "|"]
+    for name, method in methods.items():
+        rows = _patients(method)
+        cells = [_with_ends(*mean_interval([row[key] for row in rows])) for key in ("dice", "auprc")]
+        for base in bases:
+            test = report["against_baselines"].get(name, {}).get(base, {}).get("dice")
+            cells.append("" if test is None else _difference(test))
+        lines.append(_line([method["label"], *cells]))
+    return lines
+
+
+def _difference(test: Mapping[str, Any]) -> str:
+    p = "" if math.isnan(test["p"]) else f", p {test['p']:.2g}"
+    return _with_ends(test["difference"], test["low"], test["high"]) + p
+
+
 def _groups(report: Mapping[str, Any]) -> list[str]:
     names = dict.fromkeys(g for m in report["methods"].values() for g in m["mean"] if g not in (_ALL, "cost"))
     return list(names)
@@ -149,6 +228,7 @@ def table(report: Mapping[str, Any]) -> str:
         lines.append("|---" * (len(groups) + 1) + "|")
         for method in report["methods"].values():
             lines.append(_line([method["label"], *(_cell(method, group, "auprc") for group in groups)]))
+    lines += [*_by_lesion(report), *_over_patients(report)]
     for title, entries in (
         ("Failed", [f"{k}: {v}" for k, v in report["failed"].items()]),
         ("Not done yet", report["missing"]),

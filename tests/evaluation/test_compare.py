@@ -66,6 +66,16 @@ def test_table_has_each_method_seeds_and_costs(compared):
     text = (compared / "comparison.md").read_text()
     assert "oracle Dice" in text
     assert "| VAE | 2 |" in text
+    assert "## By lesion" in text
+    assert "## Over patients" in text
+    test = report["against_baselines"]["vae"]["raw_intensity"]["dice"]
+    dice = [
+        [sum(seed["patients"][k]["dice"] for seed in method["seeds"].values()) / 2 for k in range(2)]
+        for method in (vae, raw)
+    ]
+    assert test["n_patients"] == 2
+    assert test["difference"] == pytest.approx((sum(dice[0]) - sum(dice[1])) / 2)
+    assert test["p"] is None or math.isnan(test["p"])  # of two patients
     assert "Failed" not in text
     with open(compared / "comparison.csv", newline="") as file:
         rows = list(csv.DictReader(file))
