@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 from typing import Any
 
@@ -71,8 +72,27 @@ def _run(arguments: argparse.Namespace) -> None:
                 raise
             # the scans of the other weights go on
             failures.append(message)
+    _say_end(arguments.output_dir)
     if failures:
         raise CUASError("\n".join(dict.fromkeys(failures)))
+
+
+def _say_end(output_dir: str) -> None:
+    """Three lines: scans of the folder, as its report has them, those with something found, and where the report is."""
+    report, tables = os.path.join(output_dir, "report.html"), []
+    for name in ("results.csv", "failures.csv"):
+        path = os.path.join(output_dir, name)
+        rows: list[dict[str, str]] = []
+        if os.path.isfile(path):
+            with open(path, newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        tables.append(rows)
+    if not os.path.isfile(report):
+        return
+    done, failed = tables[0], [row for row in tables[1] if row.get("problem")]
+    print(f"Scans in the folder: {len(done)}" + (f", and {len(failed)} that failed" if failed else ""))
+    print(f"With something found: {sum(row.get('components') not in ('', '0', None) for row in done)}")
+    print(f"Report: {report}")
 
 
 def _extraction(model: str) -> str | None:

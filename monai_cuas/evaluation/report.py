@@ -80,7 +80,9 @@ def gather(comparison: Comparison) -> dict[str, Any]:
         method = methods.setdefault(run.method, {"label": record["name"], "seeds": {}})
         (figures,) = evaluation["methods"].values()
         cost = {key: record.get(key) for key in _RUN_FIGURES}
-        kept = {key: figures[key] for key in ("groups", "intervals", "patients")}
+        # evaluations of earlier versions have no figures of patients
+        kept = {"groups": figures["groups"], "intervals": figures.get("intervals", {})}
+        kept["patients"] = figures.get("patients", [])
         method["seeds"][str(run.seed)] = {**kept, "cost": cost, "folder": str(folder)}
     for method in methods.values():
         _summarise(method)

@@ -10,6 +10,7 @@ from .finished import FinishedScans, remove_results
 from .nan_stop import StopOnNan
 from .progress import EpochProgressBar
 from .result_saver import AnomalyResultSaver
+from .scan_progress import ScanProgress
 from .training_checkpoint import TrainingCheckpoint, find_checkpoints, remove_checkpoints
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "EpochProgressBar",
     "EpochSeedHandler",
     "FinishedScans",
+    "ScanProgress",
     "StopOnNan",
     "TrainingCheckpoint",
     "find_checkpoints",

@@ -176,3 +176,18 @@ def test_the_config_too_leaves_shipped_weights_alone(normals):
     with pytest.raises(Exception) as error:  # MONAI wraps it
         run_config(packaged_bundle(), ["inference.json", "calibrate.json"], settings)
     assert "these weights are shipped" in str(user_message(error.value))
+
+
+def test_infer_ends_with_three_lines_and_bad_scans_are_listed(scan, tmp_path, capsys):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    (folder / "good.nii.gz").write_bytes(scan.read_bytes())
+    (folder / "bad.nii.gz").write_bytes(b"no scan")
+    out = tmp_path / "out"
+    assert main(["infer", str(folder), "--model", str(SHIPPED), "--output_dir", str(out), "--device", "cpu"]) == 1
+    said = capsys.readouterr()
+    first, second, third = said.out.splitlines()[-3:]
+    assert first == "Scans in the folder: 1, and 1 that failed"
+    assert second == "With something found: 1"
+    assert third == f"Report: {out / 'report.html'}"
+    assert "bad.nii.gz" in said.err
