@@ -7,10 +7,11 @@ Trainings that are killed at any moment and resumed: do they end with the same w
     python benchmarks/kills.py --kills 20 --seed 0
 
 A small training on a phantom, from making the phantom to the tables of the test scans, runs twice unbroken (the
-second time as a control of the comparison), and then once for each kill: it is begun, killed by SIGKILL at a moment
-drawn in a stage, and resumed by ``--resume``. Every second one is begun in the folder of a finished run of another
-cohort and other settings, whose checkpoints must not be taken. Each run is a process of its own, forked from one that
-has imported the libraries, as importing takes longer than the training.
+second time as a control of the comparison), and then as often as the kills ask for: it is begun, killed by SIGKILL at
+a moment drawn in a stage, and resumed by ``--resume``; with ``--per_run`` it is killed several times, stage after
+stage. Every second run is begun in the folder of a finished one of another cohort and other settings, whose checkpoints
+and results must not be taken. Each run is a process of its own, forked from one that has imported the libraries, as
+importing takes longer than the training.
 
 Compared are every tensor of ``model.pt`` bit for bit, its recipe and calibration, the file itself, and every file of
 ``inference`` and ``evaluation`` (tables, maps, masks, pictures, report) byte for byte; of tables, all but columns of
@@ -44,10 +45,11 @@ EPOCHS = 4
 LIMIT_S = 900.0
 POLL_S = 0.0005
 SETTINGS = {
-    **{"phantom#spacing": 6.0, "phantom_normals": 8, "phantom_lesions": 2, "epochs": EPOCHS, "device": "cpu"},
+    **{"phantom#spacing": 8.0, "phantom_normals": 8, "phantom_lesions": 1, "epochs": EPOCHS, "device": "cpu"},
     **{"num_workers": 0, "image_size": 32, "pixel_unshuffle": 1, "features": "[4,4,8,8,8,4]"},
+    "middle_slices": 4,
 }
-OTHER = {**SETTINGS, "phantom_normals": 9, "phantom_lesions": 3, "learning_rate": 0.01, "epochs": EPOCHS + 2}
+OTHER = {**SETTINGS, "phantom_normals": 9, "phantom_lesions": 2, "learning_rate": 0.01}
 
 
 def _checkpoint(epoch: int) -> Callable[[Path], bool]:
@@ -89,7 +91,8 @@ def _caching_done(run: Path) -> bool:
 def start(run: Path, settings: dict[str, Any], resume: bool = False) -> int:
     """Begin ``monai_cuas train`` in a process of its own; returns its id."""
     run.mkdir(parents=True, exist_ok=True)
-    (run / ".began").write_text("")
+    if not resume:
+        (run / ".began").write_text("")
     ids = {**settings, "phantom#output_dir": run / "phantom", "preprocessing_cache": run / "cache" / "preprocessing"}
     words = ["train", "--output_dir", str(run), *(str(w) for key, value in ids.items() for w in (f"--{key}", value))]
     child = os.fork()
@@ -108,7 +111,10 @@ def start(run: Path, settings: dict[str, Any], resume: bool = False) -> int:
 
 def ended(child: int) -> int | None:
     """Exit code of a process; None while it runs; negative: the signal that ended it."""
-    done, status = os.waitpid(child, os.WNOHANG)
+    try:
+        done, status = os.waitpid(child, os.WNOHANG)
+    except ChildProcessError:
+        return 0  # it was waited for before, and had ended well
     return os.waitstatus_to_exitcode(status) if done else None
 
 
@@ -196,16 +202,19 @@ def differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
-def planned(kills: int) -> list[str]:
-    """The stage of each kill."""
+def planned(kills: int, per_run: int = 1) -> list[list[str]]:
+    """The stages that each run is killed in, one after the other; all together as ``SHARES`` has them."""
     order = [name for name, share in SHARES.items() for _ in range(share)]
-    return [order[k % len(order)] for k in range(kills)]
+    runs = -(-kills // per_run)
+    stages = sorted((order[k % len(order)] for k in range(kills)), key=list(STAGES).index)
+    return [stages[n::runs] for n in range(runs)]
 
 
 def main() -> int:
     """Run it all and print the counts."""
     parser = argparse.ArgumentParser(description="Trainings that are killed and resumed.")
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--per_run", type=int, default=1, help="kills of a run, which is resumed after each")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     draw, clock = random.Random(options.seed), time.perf_counter()
@@ -224,24 +233,25 @@ def main() -> int:
         times = [*begun.values()]
         lasts = {stage: times[k + 1] - times[k] for k, stage in enumerate(STAGES)}
         hit: collections.Counter[str] = collections.Counter()
-        for number, stage in enumerate(planned(options.kills)):
+        for number, stages in enumerate(planned(options.kills, options.per_run)):
             shutil.rmtree(run)
             stale = number % 2 == 1
             if stale:
                 shutil.copytree(other, run)
-            where = kill_in(start(run, SETTINGS), run, stage, draw.random(), lasts[stage])
-            left = [os.path.basename(path) for path in find_checkpoints(run / "checkpoints")]
+            places = []
+            for k, stage in enumerate(stages):
+                child = start(run, SETTINGS, resume=k > 0)
+                places.append(kill_in(child, run, stage, draw.random(), lasts[stage]))
+                left = [os.path.basename(path) for path in find_checkpoints(run / "checkpoints")]
+                print(f"run {number + 1}: killed in {places[-1]} (aimed at {stage}), left {left}", flush=True)
             finish(start(run, SETTINGS, resume=True), run)
             found = differing(whole, outcome(run))
-            wrong += [f"kill {number} ({where}): {name}" for name in found]
-            hit[where] += 1
-            print(
-                f"{number + 1}: killed in {where} (aimed at {stage}){', stale folder' if stale else ''}, "
-                f"left {left}, {len(found)} differ",
-                flush=True,
-            )
+            wrong += [f"run {number + 1} ({', '.join(places)}): {name}" for name in found]
+            hit.update(places)
+            where = " in the folder of another run" if stale else ""
+            print(f"run {number + 1}{where}: {len(places)} kills, {len(found)} of {len(whole)} differ", flush=True)
     print("\n".join(wrong))
-    print(f"{options.kills} kills {dict(hit)}: {len(wrong)} differ; {time.perf_counter() - clock:.0f} s")
+    print(f"{sum(hit.values())} kills {dict(hit)}: {len(wrong)} differ; {time.perf_counter() - clock:.0f} s")
     return int(bool(wrong))
 
 
