@@ -45,7 +45,7 @@ EPOCHS = 4
 LIMIT_S = 900.0
 POLL_S = 0.0005
 SETTINGS = {
-    **{"phantom#spacing": 8.0, "phantom_normals": 8, "phantom_lesions": 1, "epochs": EPOCHS, "device": "cpu"},
+    **{"phantom#spacing": 6.0, "phantom_normals": 8, "phantom_lesions": 1, "epochs": EPOCHS, "device": "cpu"},
     **{"num_workers": 0, "image_size": 32, "pixel_unshuffle": 1, "features": "[4,4,8,8,8,4]"},
     "middle_slices": 4,
 }

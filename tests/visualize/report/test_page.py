@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 
 from monai_cuas.handlers.result_saver import update_csv
 from monai_cuas.visualize.report import write_scan_report
@@ -56,3 +57,19 @@ def test_names_and_notes_are_text_and_folders_stay_out(tmp_path):
 
 def test_a_folder_without_results_has_a_page(tmp_path):
     assert "0 scans, 0 with something found, 0 failed." in write_scan_report(tmp_path).read_text()
+
+
+def test_pictures_are_not_all_in_memory_at_once(tmp_path):
+    def peak(scans: int) -> int:
+        for k in range(scans):
+            _row(tmp_path, f"s{k}", 0.1, 1.0)
+            (tmp_path / f"s{k}_overlay.png").write_bytes(bytes([k]) * 300_000)
+        tracemalloc.start()
+        write_scan_report(tmp_path)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    # a picture is 0.4 MB in the page
+    assert peak(40) - peak(2) < 2_000_000
+    assert (tmp_path / "report.html").stat().st_size > 15_000_000
