@@ -94,7 +94,10 @@ def _look(path: str, changed: int, size: int) -> FileContent:
     place = (array.shape, tuple(affine.ravel().tolist()))
     if array.ndim > 3:
         return FileContent(f"not one 3D volume but several (array of shape {array.shape})", "", 0.0, *place)
-    volume = np.nan_to_num(np.atleast_3d(array).astype(np.float32), posinf=0, neginf=0)
+    with np.errstate(over="ignore"):
+        volume = np.nan_to_num(np.atleast_3d(array).astype(np.float32), posinf=0, neginf=0)
+    if not volume.any() and array.any():
+        return FileContent("none of its values is a number of single precision", "", 0.0, *place)
     ml = float((volume > 0).sum()) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
     found = content_of(volume, None, affine)
     if says and found.kind != "mask" or says.startswith("a result"):

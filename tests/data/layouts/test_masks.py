@@ -209,3 +209,10 @@ def test_bids_empty_mask_and_unknown_groups(tmp_path):
     report = read_layout(tmp_path, "bids")
     assert [entry.role for entry in report] == ["normal", None, None]
     assert [warning for warning in report.warnings if "'ms'" in warning]
+
+
+def test_values_beyond_single_precision_are_no_empty_mask(tmp_path):
+    scan(tmp_path / "a.nii.gz")
+    save(tmp_path / "b.nii.gz", BRAIN * np.random.default_rng(0).uniform(1, 2, SHAPE) * 1e300)
+    assert [entry["name"] for entry in scan_datalist(tmp_path)] == ["a", "b"]
+    assert "single precision" in reasons(read_layout(tmp_path))["b.nii.gz"]
