@@ -13,12 +13,12 @@ from typing import Any
 
 import ignite.distributed as idist
 import torch.distributed as dist
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 
 from ..data.datalist import load_datalist
 from ..handlers import remove_results
 from ..shipped import DEFAULT_MODEL, weights_path
-from ..utils import CUASError
+from ..utils import CUASError, user_message
 from .overrides import parse_overrides, refuse_unknown, with_bases
 from .setup import find_bundle_root
 
@@ -154,7 +154,27 @@ def run_bundle(
     paths = [os.path.join(root, "configs", name) for name in files]
     asked = refuse_unknown(paths, parse_overrides(overrides), weights)
     chosen = {} if weights is None else {"ckpt_path": weights}
-    run_config(root, files, {**settings, **chosen, **asked}, workflow_type)
+    try:
+        run_config(root, files, {**settings, **chosen, **asked}, workflow_type)
+    except Exception as error:
+        # a replaced part is the user's own: where it breaks the run it is named, and no traceback is shown
+        parts = [key for key in asked if "#" in key or "::" in key or _replaces_part(paths, key)]
+        if user_message(error) is not None or not parts:
+            raise
+        last: BaseException = error
+        while last.__cause__ is not None:
+            last = last.__cause__
+        said = " ".join(str(last).split())
+        raise CUASError(
+            f"The run does not work with the override --{' --'.join(parts)} ({type(last).__name__}: {said}); leave it "
+            "out or correct it."
+        ) from error
+
+
+def _replaces_part(paths: Sequence[str], key: str) -> bool:
+    """Whether an override takes the place of a part of the config, or of what is taken from another part."""
+    own = [ConfigParser.load_config_file(path).get(key) for path in paths]
+    return any(isinstance(value, dict) or (isinstance(value, str) and value.startswith(("$@", "@"))) for value in own)
 
 
 def scan_inputs(entries: Sequence[Mapping[str, Any]]) -> list[Any]:
