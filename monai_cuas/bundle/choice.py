@@ -33,28 +33,28 @@ class Choice(NamedTuple):
     why: str
 
 
-def model_of(contrast: Contrast, shipped: Collection[str]) -> tuple[str, str]:
+def model_of(contrast: Contrast, shipped: Collection[str], otherwise: str = DEFAULT_MODEL) -> tuple[str, str]:
     """
     Name of the weights for a contrast, and what is doubtful about it.
 
     Args:
         contrast: the scan's.
         shipped: names of the weights that there are.
+        otherwise: name of the weights that are taken where none fit.
 
     Returns:
         The name, and a note without full stop; empty if the weights fit.
     """
     if contrast.name in shipped:
         return str(contrast.name), f"taken for {label(contrast.name)}, but {contrast.doubt}" if contrast.doubt else ""
-    used = f"the weights '{DEFAULT_MODEL}' were used, which know no patient"
+    default = otherwise == DEFAULT_MODEL
+    used = f"the weights '{otherwise}' were used{', which know no patient' if default else ''}"
     if contrast.name is None:
         known = ", ".join(name for name in CONTRASTS if name in shipped)
-        advice = f": say --contrast ({known})" if known else ""
-        return DEFAULT_MODEL, f"its contrast could not be told ({contrast.why}), so {used}{advice}"
-    return (
-        DEFAULT_MODEL,
-        f"no weights for {label(contrast.name)} are shipped, so {used}: train on your own normal scans",
-    )
+        advice = f": say --contrast ({known})" if known and default else ""
+        return otherwise, f"its contrast could not be told ({contrast.why}), so {used}{advice}"
+    there = "are shipped" if default else "are there"
+    return otherwise, f"no weights for {label(contrast.name)} {there}, so {used}: train on your own normal scans"
 
 
 def choose_models(

@@ -19,7 +19,7 @@ from ..io.dicom.header import NotAnImage, is_dicom, read_header
 from ..io.dicom.index import get_series, is_series_path
 from ..utils import CUASError, scan_stem
 
-__all__ = ["CONTRASTS", "Contrast", "contrast_of", "label"]
+__all__ = ["CONTRASTS", "Contrast", "contrast_named", "contrast_of", "contrast_of_header", "label"]
 
 CONTRASTS = ("flair", "t1", "t2", "ct")
 """Those that weights may be shipped for."""
@@ -79,7 +79,7 @@ def contrast_of(scan: str | os.PathLike) -> Contrast:
     if is_series_path(path) or is_dicom(path):
         return _of_dicom(path)
     file = Path(path)
-    named = _of_words(os.path.basename(scan_stem(path)))
+    named = contrast_named(os.path.basename(scan_stem(path)))
     told = _of_sidecar(file)
     if named is not None:
         differs = told is not None and told.name != named
@@ -87,7 +87,7 @@ def contrast_of(scan: str | os.PathLike) -> Contrast:
     if told is not None:
         return told
     for folder in file.absolute().parts[-2:-4:-1]:
-        found = _of_words(folder)
+        found = contrast_named(folder)
         if found is not None:
             return Contrast(found, f"the folder '{folder}'")
     return Contrast("ct", "values in Hounsfield units") if _has_air(file) else Contrast(None, "nothing tells it")
@@ -102,7 +102,7 @@ def _shown(name: str) -> str:
     return name.upper() if len(name) <= 5 else name
 
 
-def _of_words(text: str) -> str | None:
+def contrast_named(text: str) -> str | None:
     """The contrast that a name or description tells: the last one named, FLAIR before T2."""
     words = [word for word in re.split(r"[^a-z0-9+*]+", _ELSEWHERE.sub("", text.lower())) if word]
     found = [(k, name) for k, word in enumerate(words) if (name := _of_word(word)) is not None]
@@ -118,10 +118,19 @@ def _of_word(word: str) -> str | None:
     return next((name for name, pattern in _WORDS if pattern.fullmatch(word)), None)
 
 
-def _of_header(values: Mapping[str, Any], milliseconds: float) -> Contrast | None:
-    """By description, else by times, which ``milliseconds`` times the header's are."""
+def contrast_of_header(values: Mapping[str, Any], milliseconds: float) -> Contrast | None:
+    """
+    Tell a contrast by what a header says.
+
+    Args:
+        values: keywords and values, of DICOM or a BIDS sidecar.
+        milliseconds: of the unit that the times are in.
+
+    Returns:
+        By the description, else by the times; None where neither tells it.
+    """
     for key in _DESCRIBED:
-        found = _of_words(str(values.get(key) or ""))
+        found = contrast_named(str(values.get(key) or ""))
         if found is not None:
             agent = found == "t1" and bool(values.get("ContrastBolusAgent"))
             return Contrast("t1ce" if agent else found, "series description")
@@ -158,7 +167,7 @@ def _of_dicom(path: str) -> Contrast:
     if header.modality != "MR":
         modality = {"CT": "ct", "PT": "positron emission"}.get(header.modality)
         return Contrast(modality, "DICOM modality")
-    return _of_header(header.values, 1.0) or Contrast(None, "its DICOM header does not tell")
+    return contrast_of_header(header.values, 1.0) or Contrast(None, "its DICOM header does not tell")
 
 
 def _of_sidecar(file: Path) -> Contrast | None:
@@ -171,7 +180,7 @@ def _of_sidecar(file: Path) -> Contrast | None:
         return None
     if values.get("Modality") == "CT":
         return Contrast("ct", "BIDS sidecar")
-    found = _of_header(values, 1000.0)
+    found = contrast_of_header(values, 1000.0)
     return None if found is None else found._replace(why=f"{found.why} in the BIDS sidecar")
 
 

@@ -23,22 +23,21 @@ from monailabel.interfaces.tasks.train import TrainTask
 from .. import __version__
 from ..utils import user_message
 from .datastore import CheckedDatastore
-from .infer import LABELS, AnomalyInferTask
+from .infer import AUTO, LABELS, MODEL, ServedTasks
 from .lifeline import end_with_the_server, is_server
 from .line import heavy
 from .model import ServedModel
+from .offered import OfferedModels, asked_of
 from .proposals import keep_proposal
 from .reading import MostAnomalousFirst, ScanScoring, keep_score
-from .requests import InferOptions, Upload, check_id, check_tag, refuse
+from .requests import InferOptions, Upload, check_tag, refuse
 from .sessions import CheckedSessions
 from .temporary import own_temporary_folder
 from .training import TrainOnNormals
 
-__all__ = ["MODEL", "CUASApp"]
+__all__ = ["CUASApp"]
 
 logger = logging.getLogger(__name__)
-
-MODEL = "cuas"
 
 
 class CUASApp(MONAILabelApp):
@@ -69,10 +68,11 @@ class CUASApp(MONAILabelApp):
             version=__version__,
             labels=list(LABELS),
         )
+        self.offered = OfferedModels(self._infers)
         _take_over()
 
     def init_infers(self) -> dict[str, InferTask]:
-        return {MODEL: AnomalyInferTask(self.model)}
+        return ServedTasks(self.model)  # type: ignore[return-value]
 
     def init_trainers(self) -> dict[str, TrainTask]:
         return {MODEL: TrainOnNormals(self.model, self.conf.get("train_overlay"))}
@@ -105,44 +105,47 @@ class CUASApp(MONAILabelApp):
         if mode:
             is_server()
 
+    def info(self) -> dict[str, Any]:
+        """What MONAI Label says, and the files of the models' folder that are left out."""
+        return {**super().info(), "models_left_out": self._infers.shelf.left_out()}
+
     def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
         """
-        Run the model on an image of the datastore, or on an :class:`Upload`.
+        Run a model on an image of the datastore, on several of one study, or on an :class:`Upload`.
 
         Raises:
             HTTPException: 4xx with a sentence: unknown model or image, bad option, a scan that cannot be used.
         """
         request = dict(request)
-        task = self._infers.get(str(request.get("model")))
-        if task is None:
-            raise refuse(404, f"There is no such model; there is {', '.join(self._infers)}.")
         datastore = datastore or self.datastore()
-        image = request.get("image")
         saving = bool(request.get("save_label"))
         tag = check_tag(str(request.get("label_tag", DefaultLabelTag.ORIGINAL.value)))
         if tag == DefaultLabelTag.FINAL.value:
             raise refuse(400, "A model's mask is not saved as 'final', which is for a reader's label alone.")
-        if isinstance(image, Upload):
-            saving = False
-            request["image_name"] = "The uploaded scan"
-        else:
-            request["image_name"] = check_id(str(image or ""))
-            request["image"] = datastore.get_image_uri(str(image))
+        uploaded = isinstance(request.get("image"), Upload)
+        asked = asked_of(request, datastore)
+        offer = self.offered.for_model(str(request.get("model")), asked)
+        ids = () if uploaded else offer.images
+        request["image_names"] = ["The uploaded scan"] if uploaded else list(ids)
+        request["image"] = [str(request["image"])] if uploaded else [datastore.get_image_uri(i) for i in ids]
+        request["notes"] = offer.notes
         request["folder"] = request.get("folder") if isinstance(request.get("folder"), Upload) else None
         if request["folder"] is None:
             request["folder"] = tempfile.mkdtemp(prefix="cuas-")
-        file, params = task(request)
+        file, params = self._infers[offer.model](request)
+        if ids:
+            params["images"] = list(ids)
         label = file
-        if not isinstance(image, Upload):
+        if len(ids) == 1 and params["weights"] == self.model.digest:
             # It hangs on the weights alone, so what a reader's request found serves the strategy too.
-            keep_score(datastore, str(image), {"score": params["scan_score"], "weights": params["weights"]})
-            if request.get("proposes", True):
-                keep_proposal(datastore, str(image), params)
-        if saving and file is not None:
+            keep_score(datastore, ids[0], {"score": params["scan_score"], "weights": params["weights"]})
+        if ids and request.get("proposes", True):
+            keep_proposal(datastore, ids[0], params)
+        if saving and ids and file is not None:
             kept = {key: value for key, value in params.items() if key != "anomaly_file"}
-            said = {"model": request["model"], "params": kept, "user": str(request.get("user", "")), "by": "model"}
-            label = datastore.save_label(str(image), file, tag, said)
-        return {"label": label, "tag": tag, "file": file, "params": params}
+            said = {"model": offer.model, "params": kept, "user": str(request.get("user", "")), "by": "model"}
+            label = datastore.save_label(ids[0], file, tag, said)
+        return {"label": label, "tag": tag, "file": file, "params": params, "image": ids[0] if ids else ""}
 
     def batch_infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
         """One scan after another; a scan that cannot be used gets its sentence and the others go on."""
@@ -154,7 +157,7 @@ class CUASApp(MONAILabelApp):
         result: dict[str, Any] = {}
         for image in sorted(ids)[: int(request.get("max_batch_size") or 0) or None]:
             with tempfile.TemporaryDirectory(prefix="cuas-") as folder:
-                asked = {**request, "image": image, "save_label": True, "folder": Upload(folder)}
+                asked = {**request, "image": image, "images": None, "save_label": True, "folder": Upload(folder)}
                 try:
                     with heavy.turn(refuse_when_full=False):
                         done = self.infer(asked, datastore)
@@ -175,7 +178,11 @@ class CUASApp(MONAILabelApp):
         """
         if str(request.get("strategy")) not in self._strategies:
             raise refuse(404, f"There is no such strategy; there is {', '.join(self._strategies)}.")
-        return {key: value for key, value in super().next_sample(request).items() if key != "path"}
+        found = {key: value for key, value in super().next_sample(request).items() if key != "path"}
+        if found:
+            asked = asked_of({"image": found["id"]}, self.datastore())
+            found["model"] = self.offered.for_model(AUTO, asked).model
+        return found
 
     def infer_wsi(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
         raise refuse(404, "Slides are not supported.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -20,16 +21,19 @@ from filelock import FileLock
 from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore, LocalDatastoreModel
 from monailabel.interfaces.datastore import DefaultLabelTag
 
+from ..data.contrast import Contrast, contrast_named, contrast_of
 from ..transforms.io import LoadScand
 from ..utils import replacing
 from .files import read_label
 from .members import LEADS_OUT, divide, shown, why_left_out
 from .requests import SUFFIXES, check_id, check_size, check_tag, refuse, shape_of, suffix_of
 
-__all__ = ["INFO_KEY", "CheckedDatastore", "check_label", "is_normal"]
+__all__ = ["INFO_KEY", "CheckedDatastore", "check_label", "is_normal", "study_of"]
 
 INFO_KEY = "monai_cuas"
 """Where scores are kept in the info of an image."""
+
+_BIDS = re.compile(r"sub-[A-Za-z0-9]+(_ses-[A-Za-z0-9]+)?")
 
 
 def check_label(label: str, image: str) -> np.ndarray:
@@ -53,6 +57,15 @@ def check_label(label: str, image: str) -> np.ndarray:
     if array.shape != tuple(scan.shape[1:]) or not np.allclose(affine, np.asarray(scan.affine), atol=1e-2):
         raise refuse(422, off_grid)
     return array
+
+
+def study_of(image: str) -> str:
+    """What an id says of the study: ``sub-1_ses-2_T1w`` of "sub-1_ses-2", ``jones_FLAIR`` of "jones"."""
+    named = _BIDS.match(image)
+    if named is not None:
+        return named.group()
+    before, _, last = image.rpartition("_")
+    return before if before and contrast_named(last) else image
 
 
 def is_normal(datastore: Any, image: str) -> bool:
@@ -225,6 +238,33 @@ class CheckedDatastore(LocalDatastore):
         if path and not (Path(os.path.realpath(path)).is_relative_to(inside) and Path(inside).is_relative_to(top)):
             raise refuse(403, f"Label '{label_id}' lies outside the labels' folder.")
         return path
+
+    def contrast(self, image_id: str) -> Contrast:
+        """
+        What is known of a scan's contrast, by its name, its sidecar and its folder.
+
+        Raises:
+            HTTPException: as :meth:`get_image_uri`, and 413 for a scan that is too large.
+        """
+        path = self.get_image_uri(image_id)
+        check_size(path)
+        return contrast_of(path)
+
+    def images_beside(self, image_id: str) -> list[str]:
+        """The scans of the same study: of one BIDS subject and session, or whose ids differ in the contrast alone."""
+        return [image for image in self.list_images() if study_of(image) == study_of(image_id)]
+
+    def images_of_study(self, study: str) -> list[str]:
+        """
+        The scans of a study, such as ``sub-01`` or ``sub-01_ses-2``.
+
+        Raises:
+            HTTPException: 404 if there is none.
+        """
+        found = [image for image in self.list_images() if study_of(image) == check_id(study)]
+        if not found:
+            raise refuse(404, "There is no study of that name; it is what the ids of its scans begin with.")
+        return found
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         """

@@ -27,6 +27,7 @@ from monailabel.config import settings
 from monailabel.datastore.local import DataModel, ImageLabelModel
 from monailabel.interfaces.datastore import DefaultLabelTag
 
+from ..data.contrast import Contrast, contrast_of, contrast_of_header
 from ..io.dicom import (
     DicomSeries,
     SegmentationTerms,
@@ -53,6 +54,13 @@ __all__ = ["CheckedDicomWeb", "connect"]
 
 # A series that is refused may still be on its way into the PACS.
 _UNUSABLE_SECONDS = 300.0
+_TAGS = {"SeriesInstanceUID": "0020000E", "StudyInstanceUID": "0020000D"}
+# what tells a contrast, by its tag
+_HEADER = {
+    **{"SeriesDescription": "0008103E", "ProtocolName": "00181030", "ScanningSequence": "00180020"},
+    **{"ContrastBolusAgent": "00180010", "EchoTime": "00180081", "RepetitionTime": "00180080"},
+    "InversionTime": "00180082",
+}
 
 
 def connect(url: str) -> CheckedDicomWeb:
@@ -162,6 +170,48 @@ class CheckedDicomWeb(CheckedDatastore):
             with self._changing() as entries:
                 entries[uid] = ImageLabelModel(image=DataModel(info=info, ext=".nii.gz"))
             return self._datastore.objects[uid]
+
+    def contrast(self, image_id: str) -> Contrast:
+        """What the header of a series says of its contrast; one that is not in the cache yet is not fetched for it."""
+        if image_id in self._datastore.objects:
+            return contrast_of(f"{self._folder(image_id)}::{image_id}")
+        (found, *_) = self._series_of(SeriesInstanceUID=image_id)
+        try:
+            (header, *_) = self._client.retrieve_series_metadata(text_of(found, "0020000D"), image_id)
+        except PACS_ERRORS:
+            return Contrast(None, "the PACS does not give its header")
+        if text_of(header, "00080060") != "MR":
+            return Contrast({"CT": "ct"}.get(text_of(header, "00080060")), "DICOM modality")
+        values = {keyword: text_of(header, tag) for keyword, tag in _HEADER.items()}
+        return contrast_of_header(values, 1.0) or Contrast(None, "its DICOM header does not tell")
+
+    def _series_of(self, **named: str) -> list[dict[str, Any]]:
+        """
+        Series of the filter that a request names.
+
+        Raises:
+            HTTPException: 404 if there is none.
+        """
+        ((tag, uid),) = ((_TAGS[keyword], value) for keyword, value in named.items())
+        found = [s for s in self._pacs.listed(**{**self._filter, **named}) if text_of(s, tag) == uid]
+        if not found:
+            raise refuse(404, f"There is no series of {self._filter} with that UID in the PACS.")
+        return found
+
+    def images_beside(self, image_id: str) -> list[str]:
+        (found, *_) = self._series_of(SeriesInstanceUID=image_id)
+        return self.images_of_study(text_of(found, "0020000D"))
+
+    def images_of_study(self, study: str) -> list[str]:
+        """
+        The series of a study that the filter lets through.
+
+        Raises:
+            HTTPException: 400 if it is no StudyInstanceUID, 404 if there is none.
+        """
+        if not is_uid(study):
+            raise refuse(400, "A study is named by its StudyInstanceUID: numbers with points between them.")
+        return sorted(text_of(series, "0020000E") for series in self._series_of(StudyInstanceUID=study))
 
     def _folder(self, uid: str) -> Path:
         folder = Path(self._datastore.image_path(), "dicom")

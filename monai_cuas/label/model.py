@@ -1,27 +1,118 @@
 # Copyright (c) monai_cuas contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The model that is served: the bundle's own config, and the weights that a small file points to."""
+"""The models that are served: the one whose weights a small file points to, and each weights file of a folder."""
 
 from __future__ import annotations
 
 import json
 import os
 import threading
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from monai.bundle import ConfigParser
 
 from ..pipeline import Finding, Model
+from ..recipe import Recipe
 from ..utils import CUASError, write_json
 from .requests import InferOptions
 
-__all__ = ["Finding", "ServedModel"]
+__all__ = ["Finding", "LoadedModel", "ServedModel", "stamp_of"]
+
+# networks that are kept in memory; of others the file is read again
+_KEPT = 8
+# memory is for one scan, whichever model it is for
+_ONE = threading.Lock()
 
 
-class ServedModel:
+class _Described(NamedTuple):
+    stamp: tuple
+    digest: str
+    recipe: Recipe
+
+
+def stamp_of(path: str | os.PathLike) -> tuple[int, ...]:
+    """What changes when a file does, or another one takes its place; nothing if there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+@lru_cache(maxsize=_KEPT)
+def _loaded(path: str, stamp: tuple) -> Model:
+    return Model(path)
+
+
+class LoadedModel(ABC):
+    """
+    Weights that are read again when their file has changed.
+
+    Attributes:
+        metadata: of the bundle.
+        defaults: options of a request that does not say them.
+    """
+
+    def __init__(self, metadata: dict[str, Any], defaults: dict[str, Any]) -> None:
+        self.metadata, self.defaults = metadata, defaults
+        self._described: _Described | None = None
+
+    @abstractmethod
+    def weights(self) -> Path:
+        """The weights in use."""
+
+    def model(self) -> Model:
+        """
+        The model in use.
+
+        Raises:
+            CUASError: if its file cannot be used.
+        """
+        path = self.weights()
+        return _loaded(str(path), stamp_of(path))
+
+    def _description(self) -> _Described:
+        stamp = (str(self.weights()), stamp_of(self.weights()))
+        if self._described is None or self._described.stamp != stamp:
+            model = self.model()
+            self._described = _Described(stamp, model.digest, model.recipe)
+        return self._described
+
+    @property
+    def digest(self) -> str:
+        """First digits of the SHA-256 of the weights in use."""
+        return self._description().digest
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the weights in use say of themselves."""
+        return self._description().recipe
+
+    def find(self, image: str | Sequence[str], options: InferOptions) -> Finding:
+        """
+        Map and mask of one scan; one at a time, as memory is for one.
+
+        Args:
+            image: path, or DICOM series as ``FOLDER::SeriesInstanceUID``; for a model of several sequences their
+                paths, in the order of its recipe.
+            options: see :class:`InferOptions`.
+
+        Raises:
+            CUASError: if the scan cannot be used, or the rate is beyond the calibration.
+        """
+        with _ONE:
+            model = self.model()
+            finding = model.find(image, options.asked_rate, min_component_ml=options.min_component_ml)
+            return replace(finding, summary={**finding.summary, "weights_sha256": model.sha256})
+
+
+class ServedModel(LoadedModel):
     """
     A bundle's folder, its inference config and the weights in use.
 
@@ -40,10 +131,8 @@ class ServedModel:
         if not (self.bundle / "configs" / "inference.json").is_file():
             raise CUASError(f"{self.bundle}: there is no bundle here; make the app with 'monai_cuas label-app'.")
         config = ConfigParser.load_config_files([str(self.bundle / "configs" / "inference.json")])
-        self.metadata = json.loads((self.bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
-        self.defaults: dict[str, Any] = dict(ConfigParser(config).get_parsed_content("displayable_configs"))
-        self._lock = threading.Lock()
-        self._loaded: tuple[tuple[str, int], Model] | None = None
+        metadata = json.loads((self.bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
+        super().__init__(metadata, dict(ConfigParser(config).get_parsed_content("displayable_configs")))
         self.model()
 
     @property
@@ -61,27 +150,3 @@ class ServedModel:
         relative = Path(weights).resolve().relative_to(self.bundle.resolve())
         before = str(self.weights().resolve().relative_to(self.bundle.resolve()))
         write_json(self.pointer, {"weights": str(relative), "before": before})
-
-    def model(self) -> Model:
-        """The model in use, read again when its file has changed."""
-        path = self.weights()
-        key = (str(path), path.stat().st_mtime_ns if path.exists() else 0)
-        if self._loaded is None or self._loaded[0] != key:
-            self._loaded = (key, Model(path))
-        return self._loaded[1]
-
-    def find(self, image: str, options: InferOptions) -> Finding:
-        """
-        Map and mask of one scan; one at a time, as memory is for one.
-
-        Args:
-            image: path, or DICOM series as ``FOLDER::SeriesInstanceUID``.
-            options: see :class:`InferOptions`.
-
-        Raises:
-            CUASError: if the scan cannot be used, or the rate is beyond the calibration.
-        """
-        with self._lock:
-            model = self.model()
-            finding = model.find(image, options.asked_rate, min_component_ml=options.min_component_ml)
-            return replace(finding, summary={**finding.summary, "weights_sha256": model.sha256})

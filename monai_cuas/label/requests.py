@@ -58,9 +58,24 @@ def refuse(status: int, text: str) -> HTTPException:
     return HTTPException(status_code=status, detail=text)
 
 
-def sentence(error: CUASError, name: str) -> str:
-    """The error's sentence with ``name`` in place of the path on the server."""
-    return f"{name}: {error.problem}; {error.remedy}." if isinstance(error, ScanError) else str(error)
+def sentence(error: CUASError, name: str, names: Mapping[str, str] | None = None) -> str:
+    """
+    The error's sentence without a path on the server.
+
+    Args:
+        error: what was raised.
+        name: what stands in the place of the file.
+        names: of several files, by their paths.
+    """
+    known = names or {}
+    text = (
+        f"{known.get(error.file, name)}: {error.problem}; {error.remedy}."
+        if isinstance(error, ScanError)
+        else str(error)
+    )
+    for path in sorted(known, key=len, reverse=True):
+        text = text.replace(path, known[path])
+    return text
 
 
 def is_id(image: Any) -> bool:

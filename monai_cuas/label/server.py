@@ -19,7 +19,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, File, Form, Request, UploadFile
+from fastapi import APIRouter, FastAPI, File, Form, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
@@ -38,6 +38,7 @@ from ..utils import CUASError, user_message
 from . import auth, downloads, sessions, viewer
 from .line import heavy, long
 from .members import shown
+from .offered import asked_of
 from .parameters import checked
 from .proposals import check_origin
 from .requests import Upload, check_id, check_size, check_tag, own_words, parse_params, refuse, sentence, suffix_of
@@ -100,32 +101,35 @@ def infer(
     user: Reader,
     model: str,
     image: str = "",
+    images: Annotated[list[str] | None, Query(max_length=16)] = None,
+    study: str = "",
     session_id: str = "",
     params: Annotated[str, Form()] = "{}",
     file: Annotated[UploadFile | None, File()] = None,
     label: Annotated[UploadFile | None, File()] = None,
     output: Output | None = None,
 ) -> Any:
-    """Mask of one scan, by its id, of a session, or uploaded; see docs/how-to/hospital.md."""
+    """Mask of a scan by its id, of several at once, a study, a session, or an upload; see docs/how-to/hospital.md."""
     options = checked("infer", parse_params(params))
     if options.get("save_label") or options.get("save_map"):
         _require_saver(user)
     app = app_instance()
     folder = tempfile.mkdtemp(prefix="cuas-")
     try:
-        request = {**options, "model": model, "image": image, "folder": Upload(folder), "user": user.username}
+        request = {**options, "model": model, "folder": Upload(folder), "user": user.username}
+        request |= {"image": image, "images": images, "study": study}
         if file is not None:
-            request["image"] = store_upload(file, folder, "scan")
+            request |= {"image": store_upload(file, folder, "scan"), "file_name": file.filename}
         elif session_id:
             found = app.sessions().get_session(session_id) if app.sessions() else None
             if found is None:
                 raise refuse(404, "There is no such session; it may have expired.")
             request["image"] = Upload(found.image)
-        elif not image:
-            raise refuse(400, "Name an image, a session, or upload a file.")
+        elif not (image or images or study):
+            raise refuse(400, "Name an image, a study, a session, or upload a file.")
         # an upload is no series of the PACS, whatever id came with it
-        series = "" if isinstance(request["image"], Upload) else image
-        save_map = _of_the_pacs(app, series, "save_map") if options.get("save_map") else None
+        named = "" if isinstance(request["image"], Upload) else image or study or (images or [""])[0]
+        save_map = _of_the_pacs(app, named, "save_map") if options.get("save_map") else None
         wanted = (output in (Output.anomaly, Output.dicom_map), options.get("result") == "anomaly", save_map)
         if any(wanted):
             request["anomaly_map"] = True
@@ -133,6 +137,7 @@ def infer(
         request["proposes"] = output not in (Output.json, Output.anomaly, Output.dicom_map)
         with heavy.turn():
             result = app.infer(request)
+            series = result["image"]
             if save_map:
                 result["params"]["saved_map"] = save_map(
                     series, result["params"]["anomaly_file"], folder, result["params"]
@@ -141,6 +146,19 @@ def infer(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+@router.get("/models/")
+def models(user: Reader, image: str = "", study: str = "") -> Any:
+    """The models and the files that are left out; with a scan or a study, also those that are offered for it."""
+    app = app_instance()
+    info = {name: task.info() for name, task in app._infers.items()}
+    said = {"models": info, "left_out": app._infers.shelf.left_out()}
+    if not (image or study):
+        return said
+    with heavy.turn():
+        asked = asked_of({"image": image, "study": study}, app.datastore())
+        return {**said, **app.offered.described(asked)}
 
 
 def _require_saver(user: User) -> None:
@@ -167,6 +185,8 @@ def begin_training(user: Admin, model: str = "", params: dict[str, Any] | None =
     """Train on the scans that readers marked as normal, in a process of its own."""
     app = app_instance()
     name = _known_model(model or next(iter(app._trainers)))
+    if name not in app._trainers:
+        raise refuse(409, f"The model '{name}' does not train; {', '.join(app._trainers)} trains here.")
     asked = checked("train", (params or {}).get(name, params))
     with heavy.turn():
         app._trainers[name].require_subjects(app.datastore())

@@ -104,7 +104,7 @@ def refused(answer, status: int) -> str:
 
 def test_info(server):
     info = server.get("/info/").json()
-    assert list(info["models"]) == ["cuas"]
+    assert list(info["models"]) == ["cuas", "auto", "phantom", "flair", "t1"]
     assert info["models"]["cuas"]["labels"] == {"anomaly": 1}
     assert info["models"]["cuas"]["config"]["rate"] == 0.01
     assert info["models"]["cuas"]["dimension"] == 3
