@@ -101,7 +101,8 @@ def write_untrained(path: Path, method: str = "synthetic_anomaly", **overrides: 
     torch.manual_seed(0)
     config = training_config(method, **overrides)
     network, recipe = (config.get_parsed_content(name) for name in ("network_def", "recipe"))
-    network.standardize.fit((10 * torch.tensor(DEFAULT_LEVELS)).square().view(1, 1, -1))
+    landmarks = (10 * torch.tensor(DEFAULT_LEVELS)).square().view(1, 1, -1)
+    network.standardize.fit(landmarks.expand(1, overrides.get("in_channels", 1), -1))
     rates = network.calibration.rates
     network.calibration.set_(torch.linspace(-1.0, 1.0, len(rates)))
     write_model(path, network, recipe, {"n_scans": 0})
