@@ -6,8 +6,9 @@ What is fitted to normal scans after a training, fitted again, for weights of be
 
     python benchmarks/refit.py --model RUN/model.pt --dataset_dir DATA --output NEW.pt
 
-Level, texture and worth come of the validation (and, for the texture, training) scans, thresholds of the calibration
-scans, as at the end of a training. The learnt weights are not touched.
+Level, texture, contrast and worth come of the validation (and, for texture and contrast, training) scans, thresholds of
+the calibration scans, as at the end of a training. The learnt weights are not touched, nor, with ``--keep_thresholds``,
+the thresholds and what is said of them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--dataset_dir", type=Path, required=True, help="the folder that the training had")
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--keep_thresholds", action="store_true", help="fit all but the thresholds")
     args = parser.parse_args()
     model = load_model(args.model)
     preprocessing = model.preprocessing()
@@ -40,6 +42,9 @@ def main() -> None:
     if isinstance(inferer, JoinedMapInferer):
         slices = preprocessing.for_slices()
         fit_normal_level(model.network, validation, slices, inferer, model.device, training)
+    if args.keep_thresholds:
+        model.save(model.calibration, args.output)
+        return
     report = calibrate(
         model.network,
         calibration_scans(args.dataset_dir),

@@ -7,8 +7,9 @@ Data lists of the real scans: python benchmarks/real/lists.py --data ../shared/d
 ``lgg_flair`` and ``lgg_t1`` (docs/results/real.md says where a user gets each set): five folds by patient, sites spread
 over them. Folds 1 to 3 train, choose and calibrate by their slices without a lesion, which are not next to one either;
 folds 4 and 5 are tested on. ``lgg_flair_tune``: the same, with fold 1 for tests and folds 2 and 3 for the rest, for
-whatever is to be chosen. ``ixi_t1``: healthy people alone. ``mixed_t1``: both T1 sets in one. ``cross_flair``:
-MSLUB, tests only.
+whatever is to be chosen. ``ixi_t1``: healthy people alone. ``mixed_t1``: both T1 sets in one. ``cross_flair``,
+``cross_t2``: MSLUB, tests only. ``ct_ich``: head CT, patients without a haemorrhage in any slice train, choose,
+calibrate and test; those with one, and their slices' labels, test.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from scipy import ndimage
+
+from monai_cuas.data.layouts.ct_ich import read_ct_ich
 
 FOLDS = 5
 
@@ -93,12 +96,32 @@ def _mixed(output: Path) -> None:
     _write(output / "mixed_t1", "TCGA-LGG T1 and IXI T1", "T1", {name: lgg[name] + ixi[name] for name in names})
 
 
-def _cross(data: Path, output: Path) -> None:
+def _cross(data: Path, output: Path, sequence: str, name: str) -> None:
     entries = []
     for folder in sorted((data / "mslub").glob("patient*")):
-        entry = {"image": str(folder / "FLAIR.nii.gz"), "label": str(folder / "consensus_gt.nii.gz")}
+        entry = {"image": str(folder / f"{sequence}.nii.gz"), "label": str(folder / "consensus_gt.nii.gz")}
         entries.append({**entry, "subject": folder.name, "site": "MSLUB"})
-    _write(output / "cross_flair", "MSLUB FLAIR", "FLAIR", {"test_lesion": entries})
+    _write(output / name, f"MSLUB {sequence}", sequence, {"test_lesion": entries})
+
+
+def _ct(data: Path, output: Path) -> None:
+    scans = list(read_ct_ich(data / "ct_ich"))
+    entries = {
+        role: [
+            {"image": str(scan.images[0]), "subject": scan.subject, "site": "CT-ICH", **scan.extra}
+            for scan in scans
+            if scan.role == role
+        ]
+        for role in ("normal", "lesion")
+    }
+    normal = [entries["normal"][k] for k in np.random.default_rng(3).permutation(len(entries["normal"]))]
+    cuts = {
+        "training": normal[4:14],
+        "validation": normal[14:16],
+        "calibration": normal[16:],
+        "test_normal": normal[:4],
+    }
+    _write(output / "ct_ich", "CT-ICH", "CT", {**cuts, "test_lesion": entries["lesion"]})
 
 
 def main() -> None:
@@ -115,7 +138,10 @@ def main() -> None:
         _lgg(data, output, sequence, {1}, {2, 3}, f"lgg_{sequence}_tune")
     _ixi(data, output)
     _mixed(output)
-    _cross(data, output)
+    _cross(data, output, "FLAIR", "cross_flair")
+    _cross(data, output, "T2W", "cross_t2")
+    if (data / "ct_ich").is_dir():
+        _ct(data, output)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ from monai.utils import convert_to_tensor
 from scipy.stats import t as student
 
 from ..data.robust import TolerantDataset
-from ..inferers import JoinedMapInferer, brain_of, texture_of
+from ..inferers import JoinedMapInferer, brain_of, depth_contrast_of, texture_of
 from ..networks.layers import DEFAULT_RATES
 from ..utils import CUASError
 from ..utils.progress import track
 
-__all__ = ["fit_normal_level", "level_limit", "texture_limits"]
+__all__ = ["contrast_limits", "fit_normal_level", "level_limit", "texture_limits"]
 
 # of scans that are like the normal ones, so many are taken for strange; they lose the map, which is not much
 _STRANGE = 0.05
@@ -46,6 +46,19 @@ def texture_limits(textures: Sequence[float]) -> tuple[float, float]:
         return math.nan, math.nan
     low, high = _expected(np.log(np.maximum(textures, 1e-9)))
     return math.exp(low), math.exp(high)
+
+
+def contrast_limits(contrasts: Sequence[float]) -> tuple[float, float]:
+    """
+    Prediction interval of a further scan's contrast between depth and rim: Student's t, 95%.
+
+    Args:
+        contrasts: of normal scans.
+
+    Returns:
+        The lowest and the highest; NaN for fewer than two scans.
+    """
+    return (math.nan, math.nan) if len(contrasts) < 2 else _expected(contrasts)
 
 
 def level_limit(levels: Sequence[float]) -> float:
@@ -96,11 +109,13 @@ def fit_normal_level(
 ) -> None:
     """
     Set the network's ``normal_level``: the median of the logarithm of the map's probability that a further normal scan
-    is expected not to exceed, what intensities are worth, and the texture that a normal scan is expected to have.
+    is expected not to exceed, what intensities are worth, and the texture and the contrast that are expected of a
+    normal scan.
 
     The scans must be normal and must not be those of the calibration, or the joined map would depend on these and the
-    guarantee of the calibration would not hold; the validation scans will do. The texture is none of what the network
-    has learnt, so the training scans tell it too.
+    guarantee of the calibration would not hold; the validation scans will do. Texture and contrast are none of what the
+    network has learnt, so the training scans tell them too. The contrast is of the whole brain, as it is at inference:
+    of the slices without a lesion alone, which lie high and low, it varies twice as much.
 
     Args:
         network: an ``AnomalyUNet``; changed in place.
@@ -108,14 +123,14 @@ def fit_normal_level(
         preprocessing: the one of the training slices, which takes the label along to the network's grid.
         inferer: the one of inference.
         device: where the network runs.
-        texture_list: further normal scans for the texture, of which 64 at most are used.
+        texture_list: further normal scans for texture and contrast, of which 64 at most are used.
 
     Raises:
         CUASError: if none of the scans can be used.
     """
     network.to(device).eval()
     level: Any = network.normal_level
-    levels, textures, pairs = [], [], []
+    levels, textures, contrasts, pairs = [], [], [], []
     most = max(min(_MOST_VOXELS, _MOST_OF_ALL // max(len(datalist), 1)), 1)
     for volume, healthy in _healthy(datalist, preprocessing, device, "level of normal scans"):
         with torch.no_grad():
@@ -123,6 +138,7 @@ def fit_normal_level(
             both = torch.stack([inferer.suspicion(volume, network), inferer.joined(log_p, volume, network)])
         levels.append(float(log_p[healthy].median()))
         textures.append(texture_of(volume, network, healthy))
+        contrasts.append(depth_contrast_of(volume))
         voxels = both[:, healthy].cpu()
         pairs.append(voxels[:, :: 1 + voxels.shape[1] // most])
     if not levels:
@@ -130,6 +146,8 @@ def fit_normal_level(
     chosen = texture_list[:: 1 + len(texture_list) // _MOST_TEXTURES]
     for volume, healthy in _healthy(chosen, preprocessing, device, "texture of normal scans") if chosen else ():
         textures.append(texture_of(volume, network, healthy))
+        contrasts.append(depth_contrast_of(volume))
     level.set_level(level_limit(levels))
     level.set_worth(*_worth(pairs))
     level.set_texture(*texture_limits(textures))
+    level.set_contrast(*contrast_limits([contrast for contrast in contrasts if not math.isnan(contrast)]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from .anomalib.inferer import AnomalibInferer
 from .brain import brain_of
+from .depth_contrast import depth_contrast_of
 from .eroded import ErodedSliceInferer
 from .inferer import (
     CalibratedInferer,
@@ -31,6 +32,7 @@ __all__ = [
     "TrainingOutputInferer",
     "VolumeScaledInferer",
     "brain_of",
+    "depth_contrast_of",
     "texture_of",
     "unwrap",
 ]

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from ..utils import RecordsArguments, note
 from .brain import brain_of
+from .depth_contrast import depth_contrast_of
 from .inferer import StandardizedIntensityInferer, unwrap
 from .smoothing import BrainSmoothing, spacing_of
 from .texture import texture_of
@@ -32,6 +33,10 @@ _STRANGE = (
 )
 _LEFT_OUT = "the network is out of its depth, its map is left out, and brightness alone decides"
 _KEPT = "the network is out of its depth, and too little or too much may be found"
+_OTHER_CONTRAST = (
+    "its deep brain is brighter than the rim by {:.2f} of all ranks, that of the network's normal scans by {:.2f} to "
+    "{:.2f}: it may be of another contrast (T1, T2, FLAIR) than these, and what is found may be wrong"
+)
 _OUT_OF_DEPTH = (
     "the network is more alarmed by this scan as a whole than by a normal one ({:.2f}, normals up to {:.2f}): "
     "it is out of its depth, and little or nothing may be found"
@@ -57,6 +62,8 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
        the map may be wrong without any alarm, and gives way to the smoothed intensity. This takes the values of the
        joined map that as many normal voxels reach (``NormalLevel.worth``), so that thresholds keep their meaning.
        Without an ``intensity_weight`` there is nothing to give way to, and the map stays. Notes and log say so.
+    5. Where the contrast between depth and rim (:func:`depth_contrast_of`) is not that of the network's normal scans,
+       as of T1 given to a network of FLAIR, notes and log say so; the map stays.
 
     Args:
         args, kwargs: of ``SliceInferer``.
@@ -133,7 +140,10 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
     def _gives_way(self, volume: torch.Tensor, network: Any) -> bool:
         """Whether the map of a scan, (1, C, X, Y, Z), is to be left out; what is doubtful is noted."""
         level = getattr(network, "normal_level", None)
-        if level is None or torch.isnan(level.texture).any():
+        if level is None:
+            return False
+        self._doubt_contrast(volume, level)
+        if torch.isnan(level.texture).any():
             return False
         texture = texture_of(volume, network)
         if not level.is_strange(texture):
@@ -143,6 +153,17 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
         note(doubt)
         logger.warning("%s.", doubt[0].upper() + doubt[1:])
         return gives_way
+
+    @staticmethod
+    def _doubt_contrast(volume: torch.Tensor, level: Any) -> None:
+        """Note that a scan, (1, C, X, Y, Z), looks like one of another contrast; its map stays as it is."""
+        if torch.isnan(level.contrast).any():
+            return
+        contrast = depth_contrast_of(volume)
+        if level.is_other_contrast(contrast):
+            doubt = _OTHER_CONTRAST.format(contrast, *level.contrast.tolist())
+            note(doubt)
+            logger.warning("%s.", doubt[0].upper() + doubt[1:])
 
     def log_probability(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Logarithm of the smoothed map's sigmoid, (B, 1, X, Y, Z), of any value outside the brain."""

@@ -10,8 +10,8 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from monai_cuas.calibration.normal_level import fit_normal_level, level_limit, texture_limits
-from monai_cuas.inferers import JoinedMapInferer, texture_of
+from monai_cuas.calibration.normal_level import contrast_limits, fit_normal_level, level_limit, texture_limits
+from monai_cuas.inferers import JoinedMapInferer, depth_contrast_of, texture_of
 from monai_cuas.networks import load_weights, save_weights
 from monai_cuas.networks.nets import AnomalyUNet
 from monai_cuas.utils import CUASError, ScanError
@@ -104,6 +104,8 @@ def test_texture_is_of_training_scans_too_and_worth_of_equal_shares(network):
     textures = [texture_of(volume, network) for volume in volumes]
     assert network.normal_level.texture.tolist() == pytest.approx(texture_limits(textures))
     assert not any(map(network.normal_level.is_strange, textures))
+    contrasts = [depth_contrast_of(volume) for volume in volumes]
+    assert network.normal_level.contrast.tolist() == pytest.approx(contrast_limits(contrasts), nan_ok=True)
     joined, worth = [], []
     with torch.no_grad():
         for volume in volumes[:3]:

@@ -8,7 +8,13 @@ import torch
 from monai.data import MetaTensor
 from torch import nn
 
-from monai_cuas.inferers import BrainSmoothing, JoinedMapInferer, StandardizedIntensityInferer, texture_of
+from monai_cuas.inferers import (
+    BrainSmoothing,
+    JoinedMapInferer,
+    StandardizedIntensityInferer,
+    depth_contrast_of,
+    texture_of,
+)
 from monai_cuas.networks.layers import DEFAULT_LEVELS, LandmarkStandardization, NormalLevel
 from monai_cuas.utils import collected_notes
 
@@ -201,3 +207,14 @@ def test_with_nothing_to_give_way_to_the_map_stays_and_it_is_said(volume, what):
     torch.testing.assert_close(score, inferer(volume[:1], _Gain()))
     assert len(notes) == 1
     assert "out of its depth, and too little or too much may be found" in notes[0]
+
+
+def test_a_scan_of_another_contrast_is_noted_and_keeps_its_map(volume):
+    network, inferer = _Gain(), _inferer(intensity_weight=1.0)
+    usual = inferer(volume[:1], network)
+    contrast = depth_contrast_of(volume[:1])
+    for low, high, n in ((contrast - 0.1, contrast + 0.1, 0), (contrast + 0.1, contrast + 0.3, 1)):
+        network.normal_level.set_contrast(low, high)
+        with collected_notes() as notes:
+            torch.testing.assert_close(inferer(volume[:1], network), usual)
+        assert [("another contrast" in note) for note in notes] == [True] * n

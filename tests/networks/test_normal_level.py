@@ -49,8 +49,8 @@ def test_strange_is_what_lies_outside_what_is_known():
 def test_weights_of_before_have_no_texture_and_still_load(tmp_path):
     state = AnomalyUNet(**SMALL).state_dict()
     state["normal_level.highest"].fill_(-3.0)
-    later = [key for key in state if key.endswith((".texture", ".worth"))]
-    assert later == ["normal_level.texture", "normal_level.worth"]
+    later = [key for key in state if key.endswith((".texture", ".contrast", ".worth"))]
+    assert later == ["normal_level.texture", "normal_level.contrast", "normal_level.worth"]
     torch.save({key: value for key, value in state.items() if key not in later}, tmp_path / "old.pt")
     network = load_weights(AnomalyUNet(**SMALL), tmp_path / "old.pt")
     assert float(network.normal_level.highest) == -3.0

@@ -23,20 +23,23 @@ class NormalLevel(nn.Module):
     Attributes:
         highest: the highest level that is expected of a normal scan: the median over the brain of log p.
         texture: the lowest and the highest texture (``texture_of``) that a normal scan is expected to have.
+        contrast: the lowest and the highest contrast between depth and rim (``depth_contrast_of``) of a normal scan.
         worth: intensities (first row) and the joined map's values (second row) that equal shares of normal voxels
             reach, ascending, as many as are known.
     """
 
     nan_is_unset = True
-    later_buffers = ("texture", "worth")
+    later_buffers = ("texture", "contrast", "worth")
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("highest", torch.tensor(float("nan"), dtype=torch.float64))
         self.register_buffer("texture", torch.full((2,), float("nan"), dtype=torch.float64))
+        self.register_buffer("contrast", torch.full((2,), float("nan"), dtype=torch.float64))
         self.register_buffer("worth", torch.full((2, _KNOTS), float("nan"), dtype=torch.float64))
         self.highest: torch.Tensor
         self.texture: torch.Tensor
+        self.contrast: torch.Tensor
         self.worth: torch.Tensor
 
     @property
@@ -58,6 +61,16 @@ class NormalLevel(nn.Module):
     def is_strange(self, texture: float) -> bool:
         """Whether a scan's texture lies outside that of normal scans; False where either is not known."""
         return texture < float(self.texture[0]) or texture > float(self.texture[1])
+
+    @torch.jit.unused
+    def set_contrast(self, low: float, high: float) -> None:
+        """Set what contrast between depth and rim a normal scan is expected to have."""
+        self.contrast.copy_(torch.tensor([low, high], dtype=torch.float64))
+
+    @torch.jit.unused
+    def is_other_contrast(self, contrast: float) -> bool:
+        """Whether a scan's contrast lies outside that of normal scans; False where either is not known."""
+        return contrast < float(self.contrast[0]) or contrast > float(self.contrast[1])
 
     @torch.jit.unused
     def set_worth(self, intensity: torch.Tensor, joined: torch.Tensor) -> None:
