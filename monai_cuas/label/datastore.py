@@ -33,6 +33,7 @@ __all__ = ["INFO_KEY", "CheckedDatastore", "check_label", "is_normal", "study_of
 INFO_KEY = "monai_cuas"
 """Where scores are kept in the info of an image."""
 
+_VERSION = re.compile(r"final-\d+")
 _BIDS = re.compile(r"sub-[A-Za-z0-9]+(_ses-[A-Za-z0-9]+)?")
 
 
@@ -221,6 +222,8 @@ class CheckedDatastore(LocalDatastore):
         Raises:
             HTTPException: 404 if there is no such label.
         """
+        if _VERSION.fullmatch(label_tag):
+            raise refuse(400, "Older versions of a final label stay as they are.")
         self._label(label_id, label_tag)
         with self._changing() as entries:
             if label_id in entries and label_tag in entries[label_id].labels:
@@ -291,12 +294,35 @@ class CheckedDatastore(LocalDatastore):
             if image_id in entries:
                 entries[image_id].image.info.update(info)
 
+    def _keep_version(self, image_id: str, entry: Any) -> None:
+        """Let the final label that is replaced stay as ``final-1``, ``final-2``, with who saved it and when."""
+        tag = DefaultLabelTag.FINAL.value
+        old = entry.labels.get(tag)
+        path = Path(self._datastore.label_path(tag), f"{image_id}{old.ext}") if old is not None else None
+        if old is None or path is None or path.is_symlink() or not path.is_file():
+            return
+        numbers = [int(known.rpartition("-")[2]) for known in entry.labels if _VERSION.fullmatch(known)]
+        version = f"{tag}-{1 + max(numbers, default=0)}"
+        folder = Path(self._datastore.label_path(version))
+        folder.mkdir(parents=True, exist_ok=True)
+        if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(self._datastore.image_path())):
+            raise refuse(403, "The folder of older labels lies outside the studies' folder.")
+        kept = folder / path.name
+        kept.unlink(missing_ok=True)
+        try:
+            os.link(path, kept)  # takes no room, and the new label is another file
+        except OSError:
+            shutil.copyfile(path, kept)
+        entry.labels[version] = DataModel(info=dict(old.info), ext=old.ext)
+
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
         """
         Raises:
             HTTPException: 404 for an unknown image, 422 for a label that is not on its grid. An empty one is welcome.
         """
         self._known(image_id)
+        if _VERSION.fullmatch(check_tag(label_tag)):
+            raise refuse(400, "Older versions of a final label stay as they are; save it under another tag.")
         suffix = suffix_of(label_filename, "label")
         self._check(image_id, label_filename)
         folder = Path(self._datastore.label_path(check_tag(label_tag)))
@@ -305,6 +331,8 @@ class CheckedDatastore(LocalDatastore):
         with self._changing(label_filename, target) as entries:
             if image_id not in entries:
                 raise refuse(404, f"There is no image '{image_id}' any more.")
+            if label_tag == DefaultLabelTag.FINAL.value:
+                self._keep_version(image_id, entries[image_id])
             info = {**(label_info or {}), "ts": int(time.time()), "name": target.name}
             entries[image_id].labels[label_tag] = DataModel(info=info, ext=suffix)
         for other in SUFFIXES:

@@ -406,7 +406,7 @@ def test_healthy_scan_gives_an_empty_mask_and_a_saved_label(bright, tmp_path):
     # saved by the server itself
     kept = infer(bright, "healthy", "json", threshold=2.6, save_label=True)
     assert kept.status_code == 200
-    assert bright.get("/datastore/").json()["label_tags"] == {"final": 1, "original": 1}
+    assert bright.get("/datastore/").json()["label_tags"] == {"final": 1, "final-1": 1, "original": 1}
 
 
 def test_labels_that_are_refused(server, tmp_path):

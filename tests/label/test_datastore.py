@@ -80,3 +80,23 @@ def test_a_crash_while_writing_leaves_what_was(folder, label, monkeypatch):
         store.save_label("a", label, "final", {"by": "second"})
     monkeypatch.undo()
     assert CheckedDatastore(str(folder), False).get_label_info("a", "final")["by"] == "first"
+
+
+def test_a_corrected_final_label_is_a_new_version_and_the_old_one_stays(folder, label, tmp_path):
+    store = CheckedDatastore(str(folder), False)
+    spot = str(scans.save(tmp_path / "spot.nii.gz", scans.spot().astype(np.uint8)))
+    for file, user in ((label, "first"), (spot, "second"), (label, "third")):
+        store.save_label("a", file, "final", {"user": user})
+    again = CheckedDatastore(str(folder), False)
+    tags = {"final-1": ("first", False), "final-2": ("second", True), "final": ("third", False)}
+    for tag, (user, marked) in tags.items():
+        info = again.get_label_info("a", tag)
+        assert info["user"] == user
+        assert info["ts"] > 0
+        assert datastore.read_label(again.get_label_uri("a", tag))[0].any() == marked
+    for change in (
+        lambda: again.save_label("a", spot, "final-1", {}),
+        lambda: again.update_label_info("a", "final-1", {"user": "x"}),
+    ):
+        with pytest.raises(HTTPException, match="stay as they are"):
+            change()
