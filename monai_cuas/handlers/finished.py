@@ -21,6 +21,7 @@ from ..io.content import scan_files
 from ..io.dicom.index import is_series_path
 from ..utils import as_plain, brain_mask_beside, file_digest
 from ..utils.progress import track
+from ..visualize.report import volumes_path
 from .dicom_seg_saver import NOT_DICOM
 
 __all__ = ["EVALUATION_FILES", "FinishedScans", "remove_results"]
@@ -116,6 +117,8 @@ def remove_results(output_dir: str | os.PathLike) -> None:
         with open(table, newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 names += [result.format(row["name"]) for result in _RESULTS]
+                if os.path.basename(row["name"]) == row["name"]:
+                    volumes_path(folder, row["name"]).unlink(missing_ok=True)
                 names += [value for column in _FILES if (value := row.get(column) or "").endswith(".dcm")]
     # the table last: what it names can still be found if this is cut short
     for name in [*names, table.name]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import torch
 from ignite.engine import Engine, Events
 
 from ..data.robust import note_failure
@@ -23,7 +24,7 @@ from ..io.nifti import ANOMALY_DESCRIPTION, MASK_DESCRIPTION, form_of, save_nift
 from ..networks.layers import ScoreScale
 from ..utils import PICTURE_SUFFIXES, ScanError, locked, printable, replacing, require_writable
 from ..visualize.overlay import draw_overlay
-from ..visualize.report import write_scan_report
+from ..visualize.report import has_viewer, volumes_path, write_scan_report, write_volumes
 from ..visualize.scan import first_item, read_display_scan
 from .summary import summarize
 
@@ -76,14 +77,15 @@ class AnomalyResultSaver:
     Write what an inference engine found, scan by scan, so that an interrupted run keeps what it had done.
 
     For each scan, on its own grid: ``<name>_anomaly.nii.gz`` (float32, -log10 of the healthy exceedance rate),
-    ``<name>_mask.nii.gz`` (uint8), ``<name>_overlay.png`` and a row of ``results.csv``. The name is the data list
-    entry's "name", or else the file's name; no other identity is read or written.
+    ``<name>_mask.nii.gz`` (uint8), ``<name>_overlay.png`` and a row of ``results.csv``; where the viewer of a report is
+    installed, small volumes for it too. The name is the data list entry's "name", or else the file's name; no other
+    identity is read or written.
 
     Args:
         output_dir: folder for the files, made at the start of the run.
         rate: healthy false-positive rate of the threshold.
         options: postprocessing options to be stated in the table, such as median filter and smallest component.
-        overlay: False draws no picture.
+        overlay: False draws no picture and keeps no volumes for a viewer.
         scale: the score's scale, for the scans' p-values; None leaves them out.
         failed: takes (file, sentence) of a scan whose results cannot be written, and the run goes on; None: the error
             is raised.
@@ -199,15 +201,21 @@ class AnomalyResultSaver:
         row["notes"] = self._meta(item, "notes")
         row["made_with"] = str(first_item(item.get("made_with", "")) or "")
         if self.overlay:
-            self._draw(name, read_display_scan(item, anomaly, self.image_key), anomaly, mask, brain, affine, row)
+            scan = read_display_scan(item, anomaly, self.image_key)
+            self._draw(name, scan, anomaly, mask, brain, affine, row)
+            self._keep_volumes(name, scan, anomaly, mask, brain, affine, self._used(item))
         update_csv(self.output_dir / "results.csv", row)
         self._found += bool(mask.any())
         return row
 
     def _raised(self, item: Mapping[str, Any]) -> float | str:
         """The score that this scan's mask was made at, if it had to be raised to keep within the largest share."""
-        used = float(first_item(item.get(f"{self.mask_key}_threshold", -math.inf)))
+        used = self._used(item)
         return round(used, 4) if used > -math.log10(self.rate) + 1e-6 else ""
+
+    def _used(self, item: Mapping[str, Any]) -> float:
+        """The score that this scan's mask was made at."""
+        return max(float(first_item(item.get(f"{self.mask_key}_threshold", -math.inf))), -math.log10(self.rate))
 
     def _file(self, item: Mapping[str, Any]) -> str:
         return self._meta(item, "filename_or_obj") or str(item.get("file", ""))
@@ -274,3 +282,23 @@ class AnomalyResultSaver:
         title = f"{shown}: {text} (threshold: {self.rate:.2%} of healthy brain voxels{raised})"
         limit = row["threshold_raised_to"] or row["threshold_score"]
         draw_overlay(self.output_dir / f"{name}_overlay.png", scan, anomaly, mask, brain, affine, limit, title)
+
+    def _keep_volumes(
+        self,
+        name: str,
+        scan: np.ndarray,
+        anomaly: np.ndarray,
+        mask: np.ndarray,
+        brain: np.ndarray,
+        affine: np.ndarray,
+        threshold: float,
+    ) -> None:
+        """Those of an earlier run must not stand beside the new picture, with or without a viewer."""
+        path = volumes_path(self.output_dir, name)
+        path.unlink(missing_ok=True)
+        if not has_viewer():
+            return
+        path.parent.mkdir(exist_ok=True)
+        rates = [] if self.scale is None else self.scale.rates[~torch.isnan(self.scale.thresholds)].tolist()
+        left_out = float(self.options.get("min_component_ml", 0)) > 0
+        write_volumes(path, scan, anomaly, mask, brain, affine, threshold, rates, left_out=left_out)

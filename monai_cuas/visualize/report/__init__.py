@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
-from .page import write_scan_report
+from .scans import volumes_path, write_scan_report
+from .viewer import has_viewer
+from .volumes import write_volumes
 
-__all__ = ["write_scan_report"]
+__all__ = ["has_viewer", "volumes_path", "write_scan_report", "write_volumes"]
