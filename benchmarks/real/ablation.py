@@ -82,23 +82,23 @@ class _Mixed(AttentionVAE):
             return super().features(x.float())
 
 
-def _parts(row: str) -> tuple[_Mixed, Any, float]:
-    """Network, loss and learning rate of a row, as the preset has them, at this size."""
+def _parts(row: str, size: int = SIZE) -> tuple[_Mixed, Any, float]:
+    """Network, loss and learning rate of a row, as the preset has them, at a size in pixels."""
     preset, weight, _, reduction = ROWS[row]
     config = ConfigParser()
     config.read_config([str(CONFIGS / "train.json"), *with_bases(str(CONFIGS / preset))])
-    config.update({"image_size": SIZE, "constraint_weight": weight, "elbo#reduction": reduction, "device": "cpu"})
+    config.update({"image_size": size, "constraint_weight": weight, "elbo#reduction": reduction, "device": "cpu"})
     config["channels"] = [64, 128, 256, 512]
     config["network_def"]["_target_"] = _Mixed
     if "erosion" in config["constraint"]:
-        config["constraint"]["erosion"] = _erosion(config["constraint"]["erosion"])
+        config["constraint"]["erosion"] = _erosion(config["constraint"]["erosion"], size)
     parsed = [config.get_parsed_content(name) for name in ("network_def", "loss", "learning_rate")]
     return parsed[0], parsed[1], float(parsed[2])
 
 
-def _erosion(side: int) -> int:
-    """A side in pixels of the paper's slices in pixels of these."""
-    return round(side * SIZE / PAPER_SIZE)
+def _erosion(side: int, size: int) -> int:
+    """A side in pixels of the paper's slices in pixels of slices of a size."""
+    return round(side * size / PAPER_SIZE)
 
 
 def _maps(network: torch.nn.Module, image: torch.Tensor) -> np.ndarray:
@@ -113,7 +113,7 @@ def _homogeneity(network: torch.nn.Module, bench: Benchmark) -> dict[str, float]
     for scan in bench.held_out:
         chosen = (scan.brain.flatten(1).sum(1) > 500) & ~scan.label.flatten(1).any(1)
         brain, maps = scan.brain[chosen], torch.as_tensor(_maps(network, scan.image[chosen]))[:, None]
-        own = eroded(brain.float(), _erosion(6))
+        own = eroded(brain.float(), _erosion(6, bench.size))
         count = own.flatten(1).sum(1)
         known = count > 100
         entropies += (attention_entropy(maps, own.float())[known] / count[known].log()).tolist()
@@ -150,13 +150,13 @@ def _network_figures(network: _Mixed, bench: Benchmark, released_scaling: bool) 
     network.row_scaling = released_scaling
     if released_scaling:
         known = made_once(lambda scan: _maps(network, scan.image), bench)
-    return {**figures, "map as released": judged(known, bench, _erosion(6))}
+    return {**figures, "map as released": judged(known, bench, _erosion(6, bench.size))}
 
 
 def train(row: str, seed: int, steps: int, bench: Benchmark, points: list[int], weights: Path) -> dict[str, Any]:
     """Train a row, with its curve."""
     torch.manual_seed(seed)
-    network, loss, rate = _parts(row)
+    network, loss, rate = _parts(row, bench.size)
     network.standardize.fit(bench.landmarks)
     optimizer, warm_up = torch.optim.Adam(network.parameters(), rate), ROWS[row][2] * steps
     curve, fast, start, spent = [], has_fast_bfloat16(), time.perf_counter(), 0.0
@@ -204,14 +204,15 @@ def _residual(network: _Mixed, bench: Benchmark) -> dict[str, Any]:
 def untrained(seed: int, bench: Benchmark) -> dict[str, Any]:
     """The presets' network before any step."""
     torch.manual_seed(seed)
-    network, _, _ = _parts("AMCons 0.1 (the paper's)")
+    network, _, _ = _parts("AMCons 0.1 (the paper's)", bench.size)
     network.standardize.fit(bench.landmarks)
     return {**_homogeneity(network.eval(), bench), "figures": _network_figures(network, bench, False)}
 
 
 def run(args: argparse.Namespace) -> None:
     """Make the rows that are not there yet."""
-    bench, results = Benchmark(args.lists, args.sequence, args.output), Results(args.output, args.sequence)
+    bench = Benchmark(args.lists, args.sequence, args.output, size=args.size)
+    results = Results(args.output, args.sequence, args.size)
     print(f"{len(bench.train)} training slices", flush=True)
     results.add_baselines(bench)
     for seed in args.seeds:
@@ -221,17 +222,18 @@ def run(args: argparse.Namespace) -> None:
             wanted = any(fnmatch.fnmatch(row, pattern) for pattern in args.rows)
             if wanted and not results.has(row, seed, args.steps):
                 points = args.points or [max(1, round(args.steps * part)) for part in (0.1, 0.4)]
-                weights = args.output / "weights" / f"{args.sequence}_{list(ROWS).index(row)}_{seed}_{args.steps}.pt"
+                name = f"{args.sequence}_{list(ROWS).index(row)}_{args.size}_{seed}_{args.steps}.pt"
+                weights = args.output / "weights" / name
                 results.add(row, seed, args.steps, **train(row, seed, args.steps, bench, points, weights))
 
 
 def gradients(args: argparse.Namespace) -> None:
     """How much of the gradient on stem and first stage is the constraint's, before the first step."""
-    bench = Benchmark(args.lists, args.sequence, args.output)
+    bench = Benchmark(args.lists, args.sequence, args.output, size=args.size)
     print("| row | gradient of weight x constraint over the ELBO's |\n|---|---|")
     for row in ROWS:
         torch.manual_seed(0)
-        network, loss, _ = _parts(row)
+        network, loss, _ = _parts(row, bench.size)
         network.standardize.fit(bench.landmarks)
         batch = next(iter(bench.batches(0, 1)))
         made = network.train()(batch["image"])
@@ -298,7 +300,7 @@ def table(args: argparse.Namespace) -> None:
     """Print all tables of the finished rows."""
     for sequence in ("flair", "t1"):
         results: dict[tuple[str, int], list[dict[str, Any]]] = {}
-        for result in Results(args.output).rows():
+        for result in Results(args.output, size=args.size).rows():
             if result["sequence"] == sequence:
                 results.setdefault((result["row"], result["steps"]), []).append(result)
                 if "residual" in result:
@@ -316,7 +318,7 @@ def table(args: argparse.Namespace) -> None:
 
 def draw(args: argparse.Namespace) -> None:
     """Draw the curves of the rows that were followed through their training."""
-    rows = [r for r in Results(args.output).rows() if r["sequence"] == args.sequence and r["seed"] == args.seed]
+    rows = [r for r in Results(args.output, size=args.size).rows() if r["sequence"] == args.sequence and r["seed"] == args.seed]
     start = next((r for r in rows if r["row"] == UNTRAINED), None)
     trained = [r for r in rows if r.get("curve")]
     if start is None or not trained:
@@ -344,6 +346,7 @@ def main() -> None:
     for name, do in (("run", run), ("gradients", gradients), ("table", table), ("draw", draw)):
         command = commands.add_parser(name, help=do.__doc__)
         command.add_argument("--output", type=Path, required=True, help="folder of results.jsonl")
+        command.add_argument("--size", type=int, default=SIZE, help="side of the slices in pixels")
         command.set_defaults(do=do)
         if do is not table:
             command.add_argument("--sequence", choices=("flair", "t1"), required=True)

@@ -45,6 +45,8 @@ from monai_cuas.networks.nets import AttentionVAE
 from monai_cuas.networks.utils import has_fast_bfloat16
 
 CHANNELS = [64, 128, 256, 512]
+# the autoencoders' own; the same for all, so that an epoch has as many steps
+BRAIN_FRACTION = 0.3
 # the cheap ones first
 METHODS = (
     "vae",
@@ -112,7 +114,9 @@ def settings(method: str, trained: bool, args: argparse.Namespace) -> dict[str, 
     """Overrides of a row: width, length and place of its training."""
     config = _config(method)
     folder = (
-        args.output / "runs" / f"{args.sequence}_{method}{'' if trained else '_untrained'}_{args.seed}_{args.epochs}"
+        args.output
+        / "runs"
+        / f"{args.sequence}_{method}{'' if trained else '_untrained'}_{args.size}_{args.seed}_{args.epochs}"
     )
     ids: dict[str, Any] = {
         "bundle_root": str(CONFIGS.parent),
@@ -120,7 +124,8 @@ def settings(method: str, trained: bool, args: argparse.Namespace) -> dict[str, 
         "output_dir": str(folder),
         "cache_dir": str(args.output / "cache_of_methods"),
         "preprocessing_cache": str(args.output / "cache_of_preprocessing"),
-        "image_size": SIZE,
+        "image_size": args.size,
+        "min_brain_fraction": BRAIN_FRACTION,
         "epochs": args.epochs,
         "seed": args.seed,
         "num_workers": 0,
@@ -178,8 +183,8 @@ def _row(method: str, trained: bool, bench: Benchmark, results: Results, args: a
 def run(args: argparse.Namespace) -> None:
     """Make the rows that are not there yet."""
     args.output, args.lists = args.output.resolve(), args.lists.resolve()
-    bench = Benchmark(args.lists, args.sequence, args.output, others=False)
-    results, failed = Results(args.output, args.sequence), []
+    bench = Benchmark(args.lists, args.sequence, args.output, others=False, size=args.size)
+    results, failed = Results(args.output, args.sequence, args.size), []
     results.add_baselines(bench)
     for name in ("encode", "decode"):
         setattr(AttentionVAE, name, _in_bfloat16(getattr(AttentionVAE, name)))
@@ -217,7 +222,7 @@ def _line(name: str, row: dict[str, Any], gain: str) -> str:
 def table(args: argparse.Namespace) -> None:
     """Print the finished rows, and name those that are not there."""
     for sequence in ("flair", "t1"):
-        rows = {r["row"]: r for r in Results(args.output).rows() if r["sequence"] == sequence}
+        rows = {r["row"]: r for r in Results(args.output, size=args.size).rows() if r["sequence"] == sequence}
         if not rows:
             continue
         print(f"\n## {sequence}\n\n| row | steps | AUPRC | Dice | oracle Dice | AUPRC of a patient (95%) ", end="")
@@ -241,6 +246,7 @@ def main() -> None:
     for name, do in (("run", run), ("table", table)):
         command = commands.add_parser(name, help=do.__doc__)
         command.add_argument("--output", type=Path, required=True, help="folder of results.jsonl")
+        command.add_argument("--size", type=int, default=SIZE, help="side of the slices in pixels")
         command.set_defaults(do=do)
         if do is run:
             command.add_argument("--lists", type=Path, required=True, help="folder that lists.py wrote")

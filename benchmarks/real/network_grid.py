@@ -153,10 +153,11 @@ class Benchmark:
         sequence: "flair" or "t1".
         output: folder for the cache of slices.
         others: judge on MSLUB as well, where there is such a sequence.
+        size: side of the slices in pixels.
     """
 
-    def __init__(self, lists: Path, sequence: str, output: Path, others: bool = True) -> None:
-        self.preprocessing = AnomalyPreprocessing(image_size=SIZE).for_slices()
+    def __init__(self, lists: Path, sequence: str, output: Path, others: bool = True, size: int = SIZE) -> None:
+        self.size, self.preprocessing = size, AnomalyPreprocessing(image_size=size).for_slices()
         folder = lists / f"lgg_{sequence}"
 
         def entries(name: str, where: Path = folder) -> list[dict[str, Any]]:
@@ -270,14 +271,16 @@ class Results:
     Args:
         output: folder of the file.
         sequence: of the rows that are asked for and added.
+        size: side of the slices in pixels; rows of other sizes are passed over.
     """
 
-    def __init__(self, output: Path, sequence: str = "") -> None:
-        self.path, self.sequence = output / "results.jsonl", sequence
+    def __init__(self, output: Path, sequence: str = "", size: int = SIZE) -> None:
+        self.path, self.sequence, self.size = output / "results.jsonl", sequence, size
 
     def rows(self) -> list[dict[str, Any]]:
         """All of them, of every sequence."""
-        return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.is_file() else []
+        lines = self.path.read_text().splitlines() if self.path.is_file() else []
+        return [row for row in map(json.loads, lines) if row["size"] == self.size]
 
     def has(self, row: str, seed: int, steps: int) -> bool:
         """Whether a row is there."""
@@ -287,7 +290,7 @@ class Results:
     def add(self, row: str, seed: int, steps: int, **what: Any) -> None:
         """Append a row."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        result = {"sequence": self.sequence, "row": row, "seed": seed, "steps": steps, **what}
+        result = {"sequence": self.sequence, "size": self.size, "row": row, "seed": seed, "steps": steps, **what}
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(_plain(result)) + "\n")
 
