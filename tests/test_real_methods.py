@@ -29,7 +29,9 @@ def methods():
 
 @pytest.fixture
 def arguments(tmp_path):
-    return argparse.Namespace(lists=tmp_path / "lists", output=tmp_path / "out", sequence="flair", seed=0, epochs=6, size=96)
+    return argparse.Namespace(
+        lists=tmp_path / "lists", output=tmp_path / "out", sequence="flair", seed=0, epochs=6, size=96
+    )
 
 
 def test_every_method_of_compare_that_learns_has_a_row(methods):

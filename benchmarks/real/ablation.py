@@ -318,7 +318,11 @@ def table(args: argparse.Namespace) -> None:
 
 def draw(args: argparse.Namespace) -> None:
     """Draw the curves of the rows that were followed through their training."""
-    rows = [r for r in Results(args.output, size=args.size).rows() if r["sequence"] == args.sequence and r["seed"] == args.seed]
+    rows = [
+        r
+        for r in Results(args.output, size=args.size).rows()
+        if r["sequence"] == args.sequence and r["seed"] == args.seed
+    ]
     start = next((r for r in rows if r["row"] == UNTRAINED), None)
     trained = [r for r in rows if r.get("curve")]
     if start is None or not trained:
