@@ -294,13 +294,13 @@ class CheckedDatastore(LocalDatastore):
             if image_id in entries:
                 entries[image_id].image.info.update(info)
 
-    def _keep_version(self, image_id: str, entry: Any) -> None:
+    def _keep_version(self, image_id: str, entry: Any) -> Path | None:
         """Let the final label that is replaced stay as ``final-1``, ``final-2``, with who saved it and when."""
         tag = DefaultLabelTag.FINAL.value
         old = entry.labels.get(tag)
         path = Path(self._datastore.label_path(tag), f"{image_id}{old.ext}") if old is not None else None
         if old is None or path is None or path.is_symlink() or not path.is_file():
-            return
+            return None
         numbers = [int(known.rpartition("-")[2]) for known in entry.labels if _VERSION.fullmatch(known)]
         version = f"{tag}-{1 + max(numbers, default=0)}"
         folder = Path(self._datastore.label_path(version))
@@ -314,6 +314,7 @@ class CheckedDatastore(LocalDatastore):
         except OSError:
             shutil.copyfile(path, kept)
         entry.labels[version] = DataModel(info=dict(old.info), ext=old.ext)
+        return kept
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
         """
@@ -328,13 +329,20 @@ class CheckedDatastore(LocalDatastore):
         folder = Path(self._datastore.label_path(check_tag(label_tag)))
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"{image_id}{suffix}"
-        with self._changing(label_filename, target) as entries:
-            if image_id not in entries:
-                raise refuse(404, f"There is no image '{image_id}' any more.")
-            if label_tag == DefaultLabelTag.FINAL.value:
-                self._keep_version(image_id, entries[image_id])
-            info = {**(label_info or {}), "ts": int(time.time()), "name": target.name}
-            entries[image_id].labels[label_tag] = DataModel(info=info, ext=suffix)
+        kept: Path | None = None
+        try:
+            with self._changing(label_filename, target) as entries:
+                if image_id not in entries:
+                    raise refuse(404, f"There is no image '{image_id}' any more.")
+                if label_tag == DefaultLabelTag.FINAL.value:
+                    kept = self._keep_version(image_id, entries[image_id])
+                info = {**(label_info or {}), "ts": int(time.time()), "name": target.name}
+                entries[image_id].labels[label_tag] = DataModel(info=info, ext=suffix)
+        except BaseException:
+            # nothing replaced the label, so it is no older version of anything
+            if kept is not None:
+                kept.unlink(missing_ok=True)
+            raise
         for other in SUFFIXES:
             if other != suffix:
                 (folder / f"{image_id}{other}").unlink(missing_ok=True)
