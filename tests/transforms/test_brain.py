@@ -191,10 +191,10 @@ def test_given_mask_in_training(masked, tmp_path):
         collect_landmarks(data, preprocessing, progress=False)[0, 0], np.quantile(values, DEFAULT_LEVELS), rtol=1e-3
     )
     # With or without its name in the list, a mask that changes makes the cached slices stale.
-    for entry in (data[0], {"image": scan, "subject": "a"}):
+    for shift, entry in enumerate((data[0], {"image": scan, "subject": "a"}), 1):
         slices = SliceDataset([entry], preprocessing.for_slices(), tmp_path / "cache", progress=False)
         assert slices[len(slices) // 2]["brain_mask"].any()
-        save(tmp_path / "scan_brain_mask.nii.gz", np.roll(brain, 1, axis=2).astype(np.uint8))
+        save(tmp_path / "scan_brain_mask.nii.gz", np.roll(brain, shift, axis=2).astype(np.uint8))
         again = SliceDataset([entry], preprocessing.for_slices(), tmp_path / "cache", progress=False)
         assert again._keys != slices._keys
 
@@ -220,7 +220,7 @@ def test_cache_by_content_and_settings(tmp_path):
     assert torch.equal(first.as_tensor(), (image > 50).as_tensor().to(torch.uint8))
     assert torch.equal(first.as_tensor(), again.as_tensor())
     assert torch.equal(again.affine, image.affine)
-    assert [p.suffix for p in (tmp_path / "masks").iterdir()] == [".npz"]
+    assert [p.suffix for p in (tmp_path / "masks").glob("*.npz")] == [".npz"]
     other = image.clone()
     other[0, 4, 4, 4] += 1
     cached(other)
@@ -228,7 +228,7 @@ def test_cache_by_content_and_settings(tmp_path):
     CachedMask(changed := Fake(2), tmp_path / "masks")(image)
     assert (fake.calls, changed.calls) == (3, 1)
     # A file that is damaged is made again.
-    for file in (tmp_path / "masks").iterdir():
+    for file in (tmp_path / "masks").glob("*.npz"):
         file.write_bytes(b"half a file")
     assert torch.equal(cached(image).as_tensor(), first.as_tensor())
     assert fake.calls == 4
@@ -246,7 +246,7 @@ def test_extraction_by_name(tmp_path, monkeypatch):
     pre = AnomalyPreprocessing(image_size=32, brain_extraction="hd-bet", preprocessing_cache=tmp_path / "masks")
     data = pre({"image": scan})
     np.testing.assert_array_equal(data["brain_mask"][0], hu > 50)
-    assert len(list((tmp_path / "masks").iterdir())) == 1
+    assert len(list((tmp_path / "masks").glob("*.npz"))) == 1
     # The cache's place changes nothing of what is made, so that it is no part of the parameters.
     assert "preprocessing_cache" not in pre.parameters
     assert pre.for_slices().preprocessing_cache == str(tmp_path / "masks")
