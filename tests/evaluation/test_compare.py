@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import math
 import re
 from pathlib import Path
@@ -88,6 +89,11 @@ def test_table_has_each_method_seeds_and_costs(compared):
 def test_a_log_of_the_command_has_no_bars_and_no_warnings(phantom, tmp_path, capfd):
     tiny = [part for key, value in TINY.items() for part in (f"--{key}", json.dumps(value))]
     arguments = ["compare", "--config_file", CONFIG, "--methods", "ae", "--output_dir", str(tmp_path / "out")]
+    # a command's own process has no handlers of other tests, whose streams pytest has closed
+    for name in [None, *logging.root.manager.loggerDict]:
+        logger = logging.getLogger(name)
+        for handler in [h for h in logger.handlers if getattr(getattr(h, "stream", None), "closed", False)]:
+            logger.removeHandler(handler)
     assert main([*arguments, "--dataset_dir", phantom, *tiny]) == 0
     out, err = capfd.readouterr()
     assert err == ""
