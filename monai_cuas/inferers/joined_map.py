@@ -43,6 +43,12 @@ _OUT_OF_DEPTH = (
 )
 
 
+def _say(doubt: str) -> None:
+    """In the scan's notes and in the log."""
+    note(doubt)
+    logger.warning("%s.", doubt[0].upper() + doubt[1:])
+
+
 class JoinedMapInferer(RecordsArguments, SliceInferer):
     """
     MONAI's ``SliceInferer`` whose map, a logit, is smoothed, made a probability and multiplied with the intensity.
@@ -150,8 +156,7 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
             return False
         gives_way = bool(self.intensity_weight) and level.knows_worth
         doubt = _STRANGE.format(texture, *level.texture.tolist()) + (_LEFT_OUT if gives_way else _KEPT)
-        note(doubt)
-        logger.warning("%s.", doubt[0].upper() + doubt[1:])
+        _say(doubt)
         return gives_way
 
     @staticmethod
@@ -162,8 +167,7 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
         contrast = depth_contrast_of(volume)
         if level.is_other_contrast(contrast):
             doubt = _OTHER_CONTRAST.format(contrast, *level.contrast.tolist())
-            note(doubt)
-            logger.warning("%s.", doubt[0].upper() + doubt[1:])
+            _say(doubt)
 
     def log_probability(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Logarithm of the smoothed map's sigmoid, (B, 1, X, Y, Z), of any value outside the brain."""
@@ -192,7 +196,6 @@ class JoinedMapInferer(RecordsArguments, SliceInferer):
             median = volume[inside].median() if inside.any() else highest
             if median > highest:
                 doubt = _OUT_OF_DEPTH.format(float(median), float(highest))
-                note(doubt)
-                logger.warning("%s.", doubt[0].upper() + doubt[1:])
+                _say(doubt)
                 trusted[k] = highest + torch.exp(highest - median) * (volume - median)
         return trusted
