@@ -49,14 +49,17 @@ def test_tables_and_rows_that_are_there_already(ablation, tmp_path, capsys, monk
     figures["lgg"] |= {"slice_auroc_std": 0.5, "slice_auroc_top": 0.25}
     row = {"figures": {"map": figures}, "entropy": 0.75, "mean_attention": 0.5, "map_std": 0.1}
     for seed in (0, 1):
-        ablation.Results(tmp_path, "t1").add("AMCons 0", seed, 20, **row, loss=float("nan"))
+        residual = {"residual": figures} if seed else {}
+        ablation.Results(tmp_path, "t1").add("AMCons 0", seed, 20, **row, **residual, loss=float("nan"))
     assert [json.loads(line)["loss"] for line in (tmp_path / "results.jsonl").read_text().splitlines()] == [None, None]
     monkeypatch.setattr(sys, "argv", ["ablation.py", "table", "--output", str(tmp_path)])
     ablation.main()
     printed = capsys.readouterr().out
     assert "| AMCons 0 | 20 | 2 | 0.500 ± 0.000 | - | - | 0.500 ± 0.000 |" in printed
+    assert "| AMCons 0: VAE residual | 20 | 1 | 0.500 | - | - | 0.500 |" in printed
     assert "0.500 (0.400 to 0.600)" in printed
-    assert "| AMCons 0 | 20 | 0.75000 ± 0.00000 |" in printed
+    assert "| AMCons 0 | 2 | 20 | 0.75000 ± 0.00000 |" in printed
+    assert "MSLUB" not in printed
 
 
 def test_curves_are_drawn_from_the_rows_that_were_followed(ablation, tmp_path, monkeypatch):
@@ -71,11 +74,13 @@ def test_curves_are_drawn_from_the_rows_that_were_followed(ablation, tmp_path, m
     results = ablation.Results(tmp_path, "t1")
     results.add(ablation.UNTRAINED, 0, 0, **last)
     results.add("AMCons 0", 0, 20, curve=points[::-1], **last)
+    results.add("AMCons 0", 1, 20, curve=[{**p, "auprc": p["auprc"] + 0.1} for p in points], **last)
     ablation.Results(tmp_path, "flair").add("AMCons 0", 0, 20, curve=points, **last)
     ablation.main()
     panels = drawn[0].axes
     assert [panel.get_title() for panel in panels] == list(ablation._CURVES.values())
     curve, level = panels[2].lines
     assert curve.get_xdata().tolist() == [0, 5, 10, 20]
-    assert curve.get_ydata().tolist() == pytest.approx([0.5, 0.65, 0.6, 0.5])
+    assert curve.get_ydata().tolist() == pytest.approx([0.5, 0.7, 0.65, 0.5])
+    assert curve.get_label() == "AMCons 0, 2 seeds"
     assert level.get_ydata()[0] == 0.5

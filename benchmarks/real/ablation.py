@@ -247,94 +247,102 @@ def gradients(args: argparse.Namespace) -> None:
         print(f"| {row} | {constraint / norm(loss.elbo(made)):.1e} |", flush=True)
 
 
+Runs = dict[tuple[str, int], list[dict[str, Any]]]
+"""Runs of each row and number of steps, one for each seed."""
+
+
+def _runs(args: argparse.Namespace, sequence: str) -> Runs:
+    found: Runs = {}
+    for result in Results(args.output, size=args.size).rows():
+        if result["sequence"] == sequence:
+            found.setdefault((result["row"], result["steps"]), []).append(result)
+    return found
+
+
+def _with_residuals(runs: Runs) -> Runs:
+    """Behind a row without the constraint, the figures of its reconstruction's error."""
+    found: Runs = {}
+    for (row, steps), results in runs.items():
+        found[row, steps] = results
+        errors = [{"figures": {"map": r["residual"]}} for r in results if "residual" in r]
+        if errors:
+            found[f"{row}: VAE residual", steps] = errors
+    return found
+
+
 def _of(result: dict[str, Any], *path: str) -> Any:
     for key in path:
         result = result.get(key) or {}
     return result or None
 
 
-def _print_ranking(results: dict[tuple[str, int], list[dict[str, Any]]], test: str) -> None:
-    print("| row | steps | seeds | AUPRC of the map | x intensity | as released | Dice | oracle Dice |", end="")
-    print(" AUPRC of a patient (95%) | Dice of a patient (95%) |\n" + "|---" * 10 + "|")
-    for (row, steps), runs in results.items():
-        found = [_of(r, "figures", "map", test) for r in runs]
-        kinds = ("map", "map x intensity", "map as released")
-        cells = [mean_text([_of(r, "figures", kind, test, "all", "auprc") for r in runs]) for kind in kinds]
-        cells += [mean_text([f["all"][name] for f in found]) for name in ("dice", "oracle_dice")]
-        cells += [interval_text(found[0][name]) for name in ("patient_auprc", "patient_dice")]
-        print(f"| {row} | {steps or '-'} | {len(runs)} | {' | '.join(cells)} |")
+_COLUMNS = {
+    "AUPRC": ("map", "lgg", "all", "auprc"),
+    "x intensity": ("map x intensity", "lgg", "all", "auprc"),
+    "as released": ("map as released", "lgg", "all", "auprc"),
+    "Dice": ("map", "lgg", "all", "dice"),
+    "oracle Dice": ("map", "lgg", "all", "oracle_dice"),
+    "ten slices: AUPRC": ("map", "lgg", "ten", "auprc"),
+    "oracle Dice, ten": ("map", "lgg", "ten", "oracle_dice"),
+    "slice AUROC by spread": ("map", "lgg", "slice_auroc_std"),
+    "MSLUB AUPRC": ("map", "mslub", "all", "auprc"),
+}
 
 
-def _print_slices(results: dict[tuple[str, int], list[dict[str, Any]]], test: str) -> None:
-    print("| row | steps | seeds | ten slices: AUPRC | Dice | oracle Dice | as released: AUPRC | oracle Dice |", end="")
-    print(" slice AUROC by spread | by highest |\n" + "|---" * 10 + "|")
-    for (row, steps), runs in results.items():
-        found = [_of(r, "figures", "map", test) for r in runs]
-        released = [_of(r, "figures", "map as released", test, "ten") or {} for r in runs]
-        cells = [mean_text([f["ten"][name] for f in found]) for name in ("auprc", "dice", "oracle_dice")]
-        cells += [mean_text([f.get(name) for f in released]) for name in ("auprc", "oracle_dice")]
-        cells += [mean_text([f[name] for f in found]) for name in ("slice_auroc_std", "slice_auroc_top")]
-        print(f"| {row} | {steps or '-'} | {len(runs)} | {' | '.join(cells)} |")
+def _print_figures(runs: Runs) -> None:
+    judged_on = {test for results in runs.values() for test in results[0]["figures"]["map"]}
+    columns = {name: path for name, path in _COLUMNS.items() if path[1] in judged_on}
+    heads = ["row", "steps", "seeds", *columns, "AUPRC of a patient (95%)"]
+    print(f"| {' | '.join(heads)} |\n" + "|---" * len(heads) + "|")
+    for (row, steps), results in _with_residuals(runs).items():
+        cells = [mean_text([_of(r, "figures", *path) for r in results]) for path in columns.values()]
+        cells.append(interval_text(_of(results[0], "figures", "map", "lgg", "patient_auprc")))
+        print(f"| {row} | {steps or '-'} | {len(results)} | {' | '.join(cells)} |")
 
 
-def _over_training(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every known point of a row's runs, the last one too."""
+def _over_training(runs: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    """Every known step of a row, and what each seed's run was there."""
     last = [{**r, "step": r["steps"], "auprc": r["figures"]["map"]["lgg"]["all"]["auprc"]} for r in runs]
-    return [point for r in runs for point in r.get("curve", [])] + last
+    points = [point for r in runs for point in r.get("curve", [])] + last
+    return {step: [p for p in points if p["step"] == step] for step in sorted({p["step"] for p in points})}
 
 
-def _print_curves(results: dict[tuple[str, int], list[dict[str, Any]]]) -> None:
-    print("| row | step | entropy of normals | mean attention | spread of the map | AUPRC |\n|---|---|---|---|---|---|")
-    for (row, _), runs in results.items():
-        if "entropy" not in runs[0]:
-            continue
-        every = _over_training(runs)
-        for step in sorted({p["step"] for p in every}):
-            here = [p for p in every if p["step"] == step]
+def _print_normals(runs: Runs) -> None:
+    print("| row | seeds | step | entropy | mean attention | spread | AUPRC, test patients |" + "\n" + "|---" * 7 + "|")
+    for (row, _), results in runs.items():
+        for step, here in _over_training(results).items() if "entropy" in results[0] else ():
             cells = [mean_text([p["entropy"] for p in here], 5)]
             cells += [mean_text([p[name] for p in here]) for name in ("mean_attention", "map_std", "auprc")]
-            print(f"| {row} | {step} | {' | '.join(cells)} |")
+            print(f"| {row} | {len(here)} | {step} | {' | '.join(cells)} |")
 
 
 def table(args: argparse.Namespace) -> None:
-    """Print all tables of the finished rows."""
+    """Print the finished rows: a table of the test patients, one of held-out normals over training."""
     for sequence in ("flair", "t1"):
-        results: dict[tuple[str, int], list[dict[str, Any]]] = {}
-        for result in Results(args.output, size=args.size).rows():
-            if result["sequence"] == sequence:
-                results.setdefault((result["row"], result["steps"]), []).append(result)
-                if "residual" in result:
-                    residual = {**result, "figures": {"map": result["residual"]}}
-                    residual.pop("entropy")
-                    results.setdefault((f"{result['row']}: VAE residual", result["steps"]), []).append(residual)
-        for test in ("lgg", "mslub") if sequence == "flair" else ("lgg",):
-            print(f"\n## {sequence}, {test}: all slices; intervals are of the first seed\n")
-            _print_ranking(results, test)
-            print(f"\n## {sequence}, {test}: ten slices around the image's middle, and detection\n")
-            _print_slices(results, test)
-        print(f"\n## {sequence}: over training\n")
-        _print_curves(results)
+        runs = _runs(args, sequence)
+        if runs:
+            print(f"\n## {sequence}: test patients; intervals are of the first seed\n")
+            _print_figures(runs)
+            print(f"\n## {sequence}: held-out normals over training\n")
+            _print_normals(runs)
 
 
 def draw(args: argparse.Namespace) -> None:
-    """Draw the curves of the rows that were followed through their training."""
-    rows = [
-        r
-        for r in Results(args.output, size=args.size).rows()
-        if r["sequence"] == args.sequence and r["seed"] == args.seed
-    ]
-    start = next((r for r in rows if r["row"] == UNTRAINED), None)
-    trained = [r for r in rows if r.get("curve")]
-    if start is None or not trained:
-        raise SystemExit(f"{args.output}: there is no row with a curve of this sequence and seed yet; run it first.")
-    figure = Figure(figsize=(10.5, 3.2), layout="constrained")
+    """Draw the curves of the rows that were followed through their training, means over their seeds."""
+    runs = _runs(args, args.sequence)
+    start = runs.pop((UNTRAINED, 0), None)
+    followed = {row: results for (row, _), results in runs.items() if results[0].get("curve")}
+    if start is None or not followed:
+        raise SystemExit(f"{args.output}: there is no row with a curve of this sequence yet; run it first.")
+    figure = Figure(figsize=(10.5, 3.4), layout="constrained")
     panels = figure.subplots(1, len(_CURVES))
-    first = _over_training([start])
+    first = _over_training(start)
     for panel, (name, title) in zip(panels, _CURVES.items()):
-        for row in trained:
-            points = [*first, *sorted(_over_training([row]), key=lambda p: p["step"])]
-            panel.plot([p["step"] for p in points], [p[name] for p in points], marker=".", label=row["row"])
-        panel.axhline(first[0][name], color="0.5", linestyle=":", label=UNTRAINED)
+        for row, results in followed.items():
+            points = {**first, **_over_training(results)}
+            means = [float(np.mean([p[name] for p in here])) for here in points.values()]
+            panel.plot(list(points), means, marker=".", label=f"{row}, {len(results)} seed{'s'[: len(results) > 1]}")
+        panel.axhline(float(np.mean([p[name] for p in first[0]])), color="0.5", linestyle=":", label=UNTRAINED)
         panel.set_title(title, fontsize=9)
         panel.set_xlabel("step", fontsize=8)
         panel.tick_params(labelsize=8)
@@ -358,7 +366,6 @@ def main() -> None:
             command.add_argument("--lists", type=Path, required=True, help="folder that lists.py wrote")
         if do is draw:
             command.add_argument("--picture", type=Path, required=True, help="PNG to write")
-            command.add_argument("--seed", type=int, default=0)
         if do is run:
             command.add_argument("--steps", type=int, default=200)
             command.add_argument("--seeds", type=int, nargs="+", default=[0])
