@@ -7,9 +7,33 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["training_epochs", "validation_interval"]
+from ..utils import CUASError
+
+__all__ = ["optimizer_steps", "training_epochs", "validation_interval"]
 
 _MAX_VALIDATIONS = 24
+
+
+def optimizer_steps(epochs: int, batches: int) -> int:
+    """
+    Steps of the optimiser in a whole training.
+
+    Args:
+        epochs: of the training.
+        batches: of an epoch.
+
+    Returns:
+        Their product.
+
+    Raises:
+        CUASError: if an epoch has no batch, of which a trainer says nothing: it would end with the weights it began with.
+    """
+    if batches < 1:
+        raise CUASError(
+            "There is no whole batch of training slices, so nothing can be learnt: give more scans, lower "
+            "--batch_size, or keep what is left over (--train#dataloader#drop_last False)."
+        )
+    return epochs * batches
 
 
 def training_epochs(iterations: int, batches: int) -> int:

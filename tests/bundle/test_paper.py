@@ -13,6 +13,7 @@ import torch
 
 from monai_cuas.bundle.overrides import missing_base, unknown_ids
 from monai_cuas.inferers import ErodedSliceInferer
+from monai_cuas.utils import user_message
 
 from ..paper_numbers import CONFIGS, FIXTURE, PRESETS, numbers, preset, with_bases
 from .conftest import TINY_VAE
@@ -59,6 +60,7 @@ def test_settings_are_those_of_one_release(name):
     for key, value in {**ENCODER, **DATA, **SETTINGS[name]}.items():
         if key != "warmup_epochs":
             assert config[key] == value, key
+    assert (raw["amp"], raw["train#dataloader#drop_last"]) == (False, True)
     assert raw["train#dataset#middle_of"] == raw["validate#dataset#middle_of"] == "image"
     network, inferer = config.get_parsed_content("network_def"), config.get_parsed_content("map_inferer")
     assert network.stem.weight.std().item() == pytest.approx(0.082, abs=0.004)
@@ -90,11 +92,23 @@ def test_a_preset_names_its_method_and_knows_its_ids(name):
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_trains_and_its_last_weights_are_kept(name, make_workflow, tmp_path):
     files = [os.path.relpath(file, CONFIGS) for file in with_bases(str(CONFIGS / "paper" / f"{name}.json"))]
-    workflow = make_workflow("train.json", *files, **TINY_VAE, batch_size=4, epochs=2, image_size=64)
+    workflow = make_workflow("train.json", *files, **TINY_VAE, batch_size=2, epochs=2, image_size=64)
+    before = {
+        key: value.clone() for key, value in workflow.parser.get_parsed_content("network_def").state_dict().items()
+    }
     workflow.run()
     state = torch.load(tmp_path / "out" / "model.pt", weights_only=True)
     last = workflow.parser.get_parsed_content("network_def").state_dict()
     assert all(torch.equal(state["model"][key], last[key]) for key in last if last[key].isfinite().all())
+    assert not torch.equal(last["stem.weight"], before["stem.weight"])
     if name == "gradcam_cons_v1":
         dataset = workflow.parser.get_parsed_content("train#dataset")
-        assert workflow.parser.get_parsed_content("loss").warmup_epochs == 1 + round(400 * 4 / len(dataset))
+        assert workflow.parser.get_parsed_content("loss").warmup_epochs == 1 + round(400 * 2 / len(dataset))
+
+
+def test_fewer_slices_than_a_batch_are_no_training(make_workflow):
+    files = [os.path.relpath(file, CONFIGS) for file in with_bases(str(CONFIGS / "paper" / "amcons.json"))]
+    workflow = make_workflow("train.json", *files, **TINY_VAE, batch_size=500, epochs=1, image_size=64)
+    with pytest.raises(RuntimeError) as error:
+        workflow.run()
+    assert "no whole batch" in (user_message(error.value) or "")

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from monai_cuas.engines.schedule import training_epochs, validation_interval
+from monai_cuas.engines.schedule import optimizer_steps, training_epochs, validation_interval
+from monai_cuas.utils import CUASError
 
 
 @pytest.mark.parametrize("batches", [1, 7, 19, 330, 3999, 4000, 100000])
@@ -28,3 +29,9 @@ def test_short_trainings_validate_every_epoch_and_primes_too():
 def test_nothing_to_do_is_refused(arguments):
     with pytest.raises(ValueError, match="at least 1"):
         training_epochs(*arguments)
+
+
+def test_an_epoch_without_a_batch_is_no_training():
+    assert optimizer_steps(6, 5) == 30
+    with pytest.raises(CUASError, match="no whole batch"):
+        optimizer_steps(6, 0)
