@@ -26,7 +26,7 @@ def optimizer_steps(epochs: int, batches: int) -> int:
         Their product.
 
     Raises:
-        CUASError: if an epoch has no batch, of which a trainer says nothing: it would end with the weights it began with.
+        CUASError: if an epoch has no batch: a trainer would end, in silence, with the weights it began with.
     """
     if batches < 1:
         raise CUASError(
