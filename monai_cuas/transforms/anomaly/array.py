@@ -104,14 +104,16 @@ class RandSyntheticAnomaly(RandomizableTransform):
 
     Outlines (:data:`DEFAULT_SHAPES`) and contents (:data:`DEFAULT_CONTENTS`) are drawn apart from each other, so that
     place and form tell nothing of what is changed: shifts of intensity with and without texture, flat patches, patches
-    of another slice (foreign patch interpolation), coarse noise, blur, changed local contrast, displaced tissue. This
+    of another slice (foreign patch interpolation), coarse noise, blur, changed local contrast, displaced tissue; and, where
+    it is asked for, ``core``: a flat core within a rim. This
     generator shares nothing with the one that makes the test lesions (``monai_cuas.phantom.lesions``).
 
     Args:
         contents: name to weight; None: :data:`DEFAULT_CONTENTS`.
         shapes: name to weight; None: :data:`DEFAULT_SHAPES`.
         size: smallest and largest diameter in pixels, logarithmically uniform.
-        strength: smallest and largest change of intensity, logarithmically uniform, either sign.
+        strength: smallest and largest change of intensity, logarithmically uniform.
+        bright: how often what is changed by ``strength`` becomes brighter, from 0 to 1; the rest becomes darker.
         extra: mean number of anomalies beyond the first (Poisson).
         prob: probability of any anomaly.
         visible: an anomaly whose mean absolute change is not above this is not labelled.
@@ -135,6 +137,7 @@ class RandSyntheticAnomaly(RandomizableTransform):
         prob: float = 0.9,
         visible: float = 0.015,
         soft_label: float | None = None,
+        bright: float = 0.5,
     ) -> None:
         super().__init__(prob)
         for name, pair in (("size", size), ("strength", strength)):
@@ -142,12 +145,14 @@ class RandSyntheticAnomaly(RandomizableTransform):
                 raise ValueError(f"{name} must be [smallest, largest] with 0 < smallest <= largest, got {list(pair)}.")
         if soft_label is not None and not soft_label > 0:
             raise ValueError(f"soft_label must be positive or None, got {soft_label}.")
+        if not 0 <= bright <= 1:
+            raise ValueError(f"bright must be from 0 to 1, got {bright}.")
         if extra < 0:
             raise ValueError(f"extra must not be negative, got {extra}.")
         self.contents = _shares(DEFAULT_CONTENTS if contents is None else contents, CONTENTS)
         self.shapes = _shares(DEFAULT_SHAPES if shapes is None else shapes, SHAPES)
         self.size, self.strength, self.extra, self.visible = tuple(size), tuple(strength), extra, visible
-        self.soft_label = soft_label
+        self.soft_label, self.bright = soft_label, float(bright)
 
     def __call__(  # type: ignore[override]
         self, img: NdarrayOrTensor, mask: NdarrayOrTensor, donor: NdarrayOrTensor | None = None, randomize: bool = True
@@ -187,6 +192,10 @@ class RandSyntheticAnomaly(RandomizableTransform):
     def _log_uniform(self, pair: tuple[float, ...]) -> float:
         return float(np.exp(self.R.uniform(np.log(pair[0]), np.log(pair[1]))))
 
+    def _sign(self) -> int:
+        # the way of drawing that weights shipped before ``bright`` were trained with
+        return int(self.R.choice([-1, 1])) if self.bright == 0.5 else 1 if self.R.uniform() < self.bright else -1
+
     def _outline(self, brain: np.ndarray, size: float) -> np.ndarray:
         """Weight in [0, 1], with a sharp or a soft edge."""
         candidates = np.flatnonzero(brain)
@@ -217,7 +226,7 @@ class RandSyntheticAnomaly(RandomizableTransform):
         content = CONTENTS[self.R.choice(self.contents[0], p=self.contents[1])]
         out = image.copy()
         for channel, other in zip(range(len(image)), donor):
-            strength = self._log_uniform(self.strength) * self.R.choice([-1, 1])
+            strength = self._log_uniform(self.strength) * self._sign()
             new = content(Site(image[channel], weight, size, strength, other), self.R)
             blended = image[channel] + weight * (new - image[channel])
             out[channel] = np.where(brain, np.clip(blended, _DARKEST, 1.0), image[channel])

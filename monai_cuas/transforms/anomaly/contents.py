@@ -95,6 +95,16 @@ def _gain(site: Site, rng: np.random.RandomState) -> np.ndarray:
     return site.mean + (site.image - site.mean) * gain + 0.3 * site.strength
 
 
+def _core(site: Site, rng: np.random.RandomState) -> np.ndarray:
+    """Core and rim, as of a tumour: the rim is shifted, the core is flat, and darker or brighter than its rim."""
+    depth = ndimage.distance_transform_edt(site.weight > 0.5)
+    depth = depth / max(float(depth.max()), 1e-6)
+    core = 1.0 / (1.0 + np.exp((rng.uniform(0.2, 0.7) - depth) / 0.08))
+    rim = site.image + site.strength * (1 + rng.uniform(0.0, 0.5) * random_field(depth.shape, rng.uniform(1.0, 3.0), rng))
+    inner = np.clip(site.mean + site.strength * rng.uniform(-1.5, 1.5), 0.01, 1.0)
+    return rim + core * (inner - rim)
+
+
 CONTENTS: dict[str, Callable[[Site, np.random.RandomState], np.ndarray]] = {
     "shift": _shift,
     "texture": _texture,
@@ -104,4 +114,5 @@ CONTENTS: dict[str, Callable[[Site, np.random.RandomState], np.ndarray]] = {
     "blur": _blur,
     "noise": _noise,
     "gain": _gain,
+    "core": _core,
 }
