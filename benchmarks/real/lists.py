@@ -7,9 +7,9 @@ Data lists of the real scans: python benchmarks/real/lists.py --data ../shared/d
 ``lgg_flair`` and ``lgg_t1`` (docs/results/real.md says where a user gets each set): five folds by patient, sites spread
 over them. Folds 1 to 3 train, choose and calibrate by their slices without a lesion, which are not next to one either;
 folds 4 and 5 are tested on. ``lgg_flair_tune``: the same, with fold 1 for tests and folds 2 and 3 for the rest, for
-whatever is to be chosen. ``ixi_t1``: healthy people alone. ``mixed_t1``: both T1 sets in one. ``cross_flair``,
-``cross_t2``: MSLUB, tests only. ``ct_ich``: head CT, patients without a haemorrhage in any slice train, choose,
-calibrate and test; those with one, and their slices' labels, test.
+whatever is to be chosen. ``ixi_t1``: healthy people alone. ``mixed_t1``, ``mixed_t1_tune``: both T1 sets in one.
+``cross_flair``, ``cross_t2``: MSLUB, tests only. ``ct_ich``: head CT, patients without a haemorrhage in any slice train,
+choose, calibrate and test; those with one, and their slices' labels, test.
 """
 
 from __future__ import annotations
@@ -89,11 +89,11 @@ def _ixi(data: Path, output: Path) -> None:
     _write(output / "ixi_t1", "IXI T1", "T1", {**cuts, "test_normal": entries[62:], "test_lesion": []})
 
 
-def _mixed(output: Path) -> None:
-    """IXI's and TCGA-LGG's T1 in each list; judged on the folds 4 and 5 of TCGA-LGG and IXI's test subjects."""
-    lgg, ixi = (json.loads((output / name / "dataset.json").read_text()) for name in ("lgg_t1", "ixi_t1"))
+def _mixed(output: Path, patients: str, name: str) -> None:
+    """IXI's and TCGA-LGG's T1 in each list; judged on the patients' test folds and IXI's test subjects."""
+    lgg, ixi = (json.loads((output / part / "dataset.json").read_text()) for part in (patients, "ixi_t1"))
     names = ("training", "validation", "calibration", "test_normal", "test_lesion")
-    _write(output / "mixed_t1", "TCGA-LGG T1 and IXI T1", "T1", {name: lgg[name] + ixi[name] for name in names})
+    _write(output / name, "TCGA-LGG T1 and IXI T1", "T1", {key: lgg[key] + ixi[key] for key in names})
 
 
 def _cross(data: Path, output: Path, sequence: str, name: str) -> None:
@@ -137,7 +137,8 @@ def main() -> None:
         _lgg(data, output, sequence, {4, 5}, {1, 2, 3}, f"lgg_{sequence}")
         _lgg(data, output, sequence, {1}, {2, 3}, f"lgg_{sequence}_tune")
     _ixi(data, output)
-    _mixed(output)
+    _mixed(output, "lgg_t1", "mixed_t1")
+    _mixed(output, "lgg_t1_tune", "mixed_t1_tune")
     _cross(data, output, "FLAIR", "cross_flair")
     _cross(data, output, "T2W", "cross_t2")
     if (data / "ct_ich").is_dir():

@@ -17,7 +17,7 @@ from monai_cuas.transforms import (
     RandSyntheticAnomaly,
     RandSyntheticAnomalyd,
 )
-from monai_cuas.transforms.anomaly.contents import CONTENTS
+from monai_cuas.transforms.anomaly.contents import CONTENTS, Site
 from monai_cuas.transforms.anomaly.shapes import SHAPES
 
 
@@ -171,3 +171,33 @@ def test_soft_label_is_how_much_a_pixel_was_changed(healthy):
     assert float(full[eroded].min()) == 1.0
     with pytest.raises(ValueError, match="soft_label"):
         RandSyntheticAnomaly(soft_label=0.0)
+
+
+@pytest.mark.parametrize(("bright", "brighter"), [(1.0, 1.0), (0.0, 0.0), (0.8, 0.8)])
+def test_bright_is_how_often_a_change_is_brighter(bright, brighter, healthy):
+    image, mask = healthy
+    how = {"contents": {"shift": 1.0}, "strength": (0.1, 0.1), "extra": 0.0, "prob": 1.0, "size": (6, 20)}
+    transform = RandSyntheticAnomaly(**how, bright=bright).set_random_state(0)
+    signs = [float((transform(image, mask)[0] - image).sum()) > 0 for _ in range(60)]
+    assert np.mean(signs) == pytest.approx(brighter, abs=0.15 if 0 < bright < 1 else 0.0)
+
+
+@pytest.mark.parametrize("bright", [-0.1, 1.1])
+def test_bright_is_a_share(bright):
+    with pytest.raises(ValueError, match="bright must be from 0 to 1"):
+        RandSyntheticAnomaly(bright=bright)
+
+
+def test_a_core_is_flat_and_its_rim_keeps_the_tissues_texture():
+    rng = np.random.RandomState(0)
+    image = (0.4 + 0.05 * rng.standard_normal((64, 64))).astype(np.float32)
+    rows, columns = np.mgrid[:64, :64]
+    distance = np.hypot(rows - 32, columns - 32)
+    weight = (distance < 20).astype(np.float32)
+    for seed in range(10):
+        new = CONTENTS["core"](Site(image, weight, 40.0, 0.2, image), np.random.RandomState(seed))
+        assert np.isfinite(new).all()
+        # the smallest core begins at 0.7 of the depth, the largest rim ends at 0.2 of it
+        assert new[distance < 2].std() < 0.015
+        assert new[(distance > 18) & (distance < 20)].std() > 0.03
+        assert new[(distance > 18) & (distance < 20)].mean() > 0.5

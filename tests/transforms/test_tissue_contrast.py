@@ -60,7 +60,7 @@ def test_the_whole_scan_keeps_the_landmarks_and_the_background():
     """The result is standardised as a scan of that contrast would be."""
     image, tissue = standardised()
     plain = RandTissueContrast(landmarks(), shading=0.0, prob=1.0).set_random_state(seed=0)
-    expected = plain.landmarks[0]
+    expected = plain.scale.landmarks[0]
     for _ in range(20):
         made = np.asarray(plain(image))
         assert (made[tissue < 0] == 0).all()

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from .array import DEFAULT_CONTENTS, DEFAULT_SHAPES, RandHealthyVariation, RandSyntheticAnomaly
-from .contrast import DEFAULT_ORDERS, FINE_LEVELS, RandTissueContrast
-from .dictionary import RandHealthyVariationd, RandSyntheticAnomalyd, RandTissueContrastd
+from .contrast import DEFAULT_ORDERS, RandTissueContrast
+from .dictionary import RandHealthyVariationd, RandLandmarkShiftd, RandSyntheticAnomalyd, RandTissueContrastd
+from .landmark_shift import RandLandmarkShift
+from .scale import FINE_LEVELS
 
 __all__ = [
     "DEFAULT_CONTENTS",
@@ -14,6 +16,8 @@ __all__ = [
     "FINE_LEVELS",
     "RandHealthyVariation",
     "RandHealthyVariationd",
+    "RandLandmarkShift",
+    "RandLandmarkShiftd",
     "RandSyntheticAnomaly",
     "RandSyntheticAnomalyd",
     "RandTissueContrast",

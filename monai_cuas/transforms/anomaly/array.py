@@ -104,9 +104,9 @@ class RandSyntheticAnomaly(RandomizableTransform):
 
     Outlines (:data:`DEFAULT_SHAPES`) and contents (:data:`DEFAULT_CONTENTS`) are drawn apart from each other, so that
     place and form tell nothing of what is changed: shifts of intensity with and without texture, flat patches, patches
-    of another slice (foreign patch interpolation), coarse noise, blur, changed local contrast, displaced tissue; and, where
-    it is asked for, ``core``: a flat core within a rim. This
-    generator shares nothing with the one that makes the test lesions (``monai_cuas.phantom.lesions``).
+    of another slice (foreign patch interpolation), coarse noise, blur, changed local contrast, displaced tissue;
+    and, where it is asked for, ``core``: a flat core within a rim. This generator
+    shares nothing with the one that makes the test lesions (``monai_cuas.phantom.lesions``).
 
     Args:
         contents: name to weight; None: :data:`DEFAULT_CONTENTS`.

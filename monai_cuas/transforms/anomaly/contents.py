@@ -100,7 +100,9 @@ def _core(site: Site, rng: np.random.RandomState) -> np.ndarray:
     depth = ndimage.distance_transform_edt(site.weight > 0.5)
     depth = depth / max(float(depth.max()), 1e-6)
     core = 1.0 / (1.0 + np.exp((rng.uniform(0.2, 0.7) - depth) / 0.08))
-    rim = site.image + site.strength * (1 + rng.uniform(0.0, 0.5) * random_field(depth.shape, rng.uniform(1.0, 3.0), rng))
+    rim = site.image + site.strength * (
+        1 + rng.uniform(0.0, 0.5) * random_field(depth.shape, rng.uniform(1.0, 3.0), rng)
+    )
     inner = np.clip(site.mean + site.strength * rng.uniform(-1.5, 1.5), 0.01, 1.0)
     return rim + core * (inner - rim)
 

@@ -15,32 +15,16 @@ from monai.transforms import RandomizableTransform
 from monai.utils import TransformBackends, convert_data_type, convert_to_dst_type
 from scipy.cluster.vq import kmeans2
 
-from ...networks.layers import LandmarkStandardization
+from .scale import FINE_LEVELS, RANKS, ScanScale
 from .shapes import random_field
 
-__all__ = ["DEFAULT_ORDERS", "FINE_LEVELS", "RandTissueContrast"]
+__all__ = ["DEFAULT_ORDERS", "RandTissueContrast"]
 
 DEFAULT_ORDERS = {"flair": 1.0, "t2": 0.5, "t1": 0.5, "any": 1.0}
 # dark to bright, of CSF (0), grey (1) and white matter (2)
 _ORDERS = {"flair": (0, 2, 1), "t2": (2, 1, 0), "t1": (0, 1, 2)}
 _LEAST_GAP = 0.12
 _DARKEST = 0.005
-# of the range from the lowest to the highest landmark
-_LEAST_STEP = 0.03
-FINE_LEVELS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-"""Levels at which the training's intensities are known to :class:`RandTissueContrast`."""
-
-# brain voxels by which the whole scan's distribution is known, at equal steps of their rank
-_RANKS = np.linspace(0.0025, 0.9975, 200)
-
-
-def _continued(x: np.ndarray, knots: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Piecewise linear interpolation, continued with the outermost slopes."""
-    out = np.interp(x, knots, values)
-    for beyond, at, step in ((x < knots[0], 0, slice(0, 2)), (x > knots[-1], -1, slice(-2, None))):
-        slope = np.diff(values[step])[0] / max(float(np.diff(knots[step])[0]), 1e-6)
-        out[beyond] = values[at] + slope * (x[beyond] - knots[at])
-    return out
 
 
 class RandTissueContrast(RandomizableTransform):
@@ -77,8 +61,7 @@ class RandTissueContrast(RandomizableTransform):
         levels: Sequence[float] = FINE_LEVELS,
     ) -> None:
         super().__init__(prob)
-        if quantiles.ndim != 3 or quantiles.shape[-1] != len(levels):
-            raise ValueError(f"quantiles must have shape (n, C, {len(levels)}), got {tuple(quantiles.shape)}.")
+        self.scale = ScanScale(quantiles, levels)
         orders = dict(DEFAULT_ORDERS if orders is None else orders)
         unknown = orders.keys() - {*_ORDERS, "any"}
         if unknown or any(w < 0 for w in orders.values()) or not sum(orders.values()) > 0:
@@ -86,17 +69,7 @@ class RandTissueContrast(RandomizableTransform):
         if shading < 0:
             raise ValueError(f"shading must not be negative, got {shading}.")
         self.orders, self.shading = orders, shading
-        layer = LandmarkStandardization(quantiles.shape[1])
-        fine, raw = np.asarray(levels, dtype=float), np.asarray(quantiles, dtype=float)
-        knots = np.apply_along_axis(lambda q: np.interp(layer.levels.numpy(), fine, q), -1, raw)
-        layer.fit(torch.as_tensor(knots))
-        self.levels, self.landmarks = layer.levels.double().numpy(), layer.landmarks.double().numpy()
-        self.samples = []
-        for c, profile in enumerate(self.landmarks):
-            # what the fine levels of each scan become on the standardised scale
-            scans = [_continued(raw[k, c], knots[k, c], profile) for k in range(len(raw))]
-            self.samples.append(_continued(_RANKS, fine, np.mean(scans, axis=0)))
-        self.tissues = [self._tissues(samples) for samples in self.samples]
+        self.tissues = [self._tissues(samples) for samples in self.scale.samples]
         self._curves: list[tuple[np.ndarray, np.ndarray]] = []
 
     @staticmethod
@@ -153,20 +126,10 @@ class RandTissueContrast(RandomizableTransform):
 
     def _changed(self, x: np.ndarray, channel: int) -> np.ndarray:
         knots, values = self._curves[channel]
-        new, whole = np.interp(x, knots, values), np.interp(self.samples[channel], knots, values)
+        new, whole = np.interp(x, knots, values), np.interp(self.scale.samples[channel], knots, values)
         if self.shading:
             field = self.R.uniform(0, self.shading) * random_field(x.shape, 0.26 * x.shape[-1], self.R)
             new = new + field
             # the whole scan is shaded as well, so its quantiles lie further apart
-            whole = np.add.outer(whole, np.quantile(field, _RANKS[::20])).ravel()
-        quantiles = self._landmarks_of(whole)
-        coordinates = _continued(new, quantiles, self.levels)
-        standardised = _continued(coordinates, self.levels, self.landmarks[channel])
-        return np.where(x > 0, np.clip(standardised, _DARKEST, 1.0), 0.0)
-
-    def _landmarks_of(self, values: np.ndarray) -> np.ndarray:
-        """Quantiles at the levels, none so close to the next that differences within a tissue would be blown up."""
-        quantiles = np.quantile(values, self.levels)
-        step = _LEAST_STEP * (quantiles[-1] - quantiles[0])
-        ramp = step * np.arange(len(quantiles))
-        return np.maximum.accumulate(quantiles - ramp) + ramp
+            whole = np.add.outer(whole, np.quantile(field, RANKS[::20])).ravel()
+        return np.where(x > 0, np.clip(self.scale.standardised(new, whole, channel), _DARKEST, 1.0), 0.0)

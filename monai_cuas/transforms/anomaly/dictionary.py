@@ -15,8 +15,9 @@ from monai.transforms import MapTransform, RandomizableTransform
 
 from .array import RandHealthyVariation, RandSyntheticAnomaly
 from .contrast import RandTissueContrast
+from .landmark_shift import RandLandmarkShift
 
-__all__ = ["RandHealthyVariationd", "RandSyntheticAnomalyd", "RandTissueContrastd"]
+__all__ = ["RandHealthyVariationd", "RandLandmarkShiftd", "RandSyntheticAnomalyd", "RandTissueContrastd"]
 
 
 class RandHealthyVariationd(MapTransform, RandomizableTransform):
@@ -125,4 +126,35 @@ class RandTissueContrastd(MapTransform, RandomizableTransform):
         self.contrast.randomize(None)
         for key in self.key_iterator(d):
             d[key] = self.contrast(d[key], randomize=False)
+        return d
+
+
+class RandLandmarkShiftd(MapTransform, RandomizableTransform):
+    """
+    Dictionary version of :class:`RandLandmarkShift`; all keys are shifted by the same lesion.
+
+    Args:
+        keys: slices (C, H, W), standardised intensity, background 0, such as a slice and its donor.
+        quantiles: see :class:`RandLandmarkShift`.
+        allow_missing_keys: skip keys that are absent.
+        **kwargs: see :class:`RandLandmarkShift`.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, quantiles: torch.Tensor, allow_missing_keys: bool = False, **kwargs: Any
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        RandomizableTransform.__init__(self, 1.0)
+        self.shift = RandLandmarkShift(quantiles, **kwargs)
+
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None):
+        super().set_random_state(seed, state)
+        self.shift.set_random_state(seed, state)
+        return self
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        self.shift.randomize(None)
+        for key in self.key_iterator(d):
+            d[key] = self.shift(d[key], randomize=False)
         return d
