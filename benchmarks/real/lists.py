@@ -8,8 +8,8 @@ Data lists of the real scans: python benchmarks/real/lists.py --data ../shared/d
 over them. Folds 1 to 3 train, choose and calibrate by their slices without a lesion, which are not next to one either;
 folds 4 and 5 are tested on. ``lgg_flair_tune``: the same, with fold 1 for tests and folds 2 and 3 for the rest, for
 whatever is to be chosen. ``ixi_t1``: healthy people alone. ``mixed_t1``, ``mixed_t1_tune``: both T1 sets in one.
-``cross_flair``, ``cross_t2``: MSLUB, tests only. ``ct_ich``: head CT, patients without a haemorrhage in any slice train,
-choose, calibrate and test; those with one, and their slices' labels, test.
+``cross_flair``, ``cross_t2``: MSLUB, tests only. ``ct_ich``: head CT, patients without a haemorrhage in any slice
+train, choose, calibrate and test; those with one, and their slices' labels, test.
 """
 
 from __future__ import annotations
