@@ -94,3 +94,25 @@ def test_anomalies_are_as_large_as_asked_for_in_training_and_validation(make_wor
     get = make_workflow(*files, anomaly_size=[3, 40]).parser.get_parsed_content
     for chain in ("train#augmentation", "validate#augmentation"):
         assert get(chain).flatten().transforms[-2 if chain.startswith("train") else -1].alter.size == (3, 40)
+
+
+def test_tumours_are_bright_or_dark_as_asked_and_shift_the_scan(make_workflow):
+    workflow = make_workflow("train.json", "training/tumours.json", bright=0.2, lesion_share=0.25)
+    assert not workflow.check_properties()
+    get = workflow.parser.get_parsed_content
+    train, validate = (get(f"{part}#augmentation").flatten().transforms for part in ("train", "validate"))
+    for chain in (train, validate):
+        alter = next(step.alter for step in chain if type(step).__name__ == "RandSyntheticAnomalyd")
+        assert alter.bright == 0.2
+        assert alter.size == (2.0, 50.0)
+        assert "core" in alter.contents[0]
+    names = [type(step).__name__ for step in train]
+    assert names.index("RandLandmarkShiftd") < names.index("RandHealthyVariationd") < len(names) - 2
+    shift = train[names.index("RandLandmarkShiftd")].shift
+    assert (shift.bright, shift.share) == (0.2, 0.25)
+    # what chooses the weights is not varied
+    assert [type(step).__name__ for step in validate] == ["LandmarkStandardized", "RandSyntheticAnomalyd"]
+    slices = get("train#dataset")
+    first = slices[0]["image"]
+    torch.testing.assert_close(first, slices[0]["image"])
+    workflow.run()
