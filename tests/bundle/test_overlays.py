@@ -97,7 +97,8 @@ def test_anomalies_are_as_large_as_asked_for_in_training_and_validation(make_wor
 
 
 def test_tumours_are_bright_or_dark_as_asked_and_shift_the_scan(make_workflow):
-    workflow = make_workflow("train.json", "training/tumours.json", bright=0.2, lesion_share=0.25)
+    files = ("train.json", "training/tumours.json", "training/landmark_shift.json")
+    workflow = make_workflow(*files, bright=0.2, lesion_share=0.25, lesion_bright=0.1)
     assert not workflow.check_properties()
     get = workflow.parser.get_parsed_content
     train, validate = (get(f"{part}#augmentation").flatten().transforms for part in ("train", "validate"))
@@ -109,7 +110,7 @@ def test_tumours_are_bright_or_dark_as_asked_and_shift_the_scan(make_workflow):
     names = [type(step).__name__ for step in train]
     assert names.index("RandLandmarkShiftd") < names.index("RandHealthyVariationd") < len(names) - 2
     shift = train[names.index("RandLandmarkShiftd")].shift
-    assert (shift.bright, shift.share) == (0.2, 0.25)
+    assert (shift.bright, shift.share) == (0.1, 0.25)
     # what chooses the weights is not varied
     assert [type(step).__name__ for step in validate] == ["LandmarkStandardized", "RandSyntheticAnomalyd"]
     slices = get("train#dataset")
