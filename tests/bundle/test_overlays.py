@@ -109,7 +109,7 @@ def test_tumours_are_bright_or_dark_as_asked_and_shift_the_scan(make_workflow):
         assert "core" in alter.contents[0]
     names = [type(step).__name__ for step in train]
     assert names.index("RandLandmarkShiftd") < names.index("RandHealthyVariationd") < len(names) - 2
-    shift = train[names.index("RandLandmarkShiftd")].shift
+    shift = train[names.index("RandLandmarkShiftd")].change
     assert (shift.bright, shift.share) == (0.1, 0.25)
     # what chooses the weights is not varied
     assert [type(step).__name__ for step in validate] == ["LandmarkStandardized", "RandSyntheticAnomalyd"]

@@ -10,12 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.config.type_definitions import NdarrayOrTensor
-from monai.transforms import RandomizableTransform
-from monai.utils import TransformBackends, convert_data_type, convert_to_dst_type
 from scipy.cluster.vq import kmeans2
 
-from .scale import FINE_LEVELS, RANKS, ScanScale
+from .scale import FINE_LEVELS, RANKS, RandScanChange
 from .shapes import random_field
 
 __all__ = ["DEFAULT_ORDERS", "RandTissueContrast"]
@@ -24,10 +21,9 @@ DEFAULT_ORDERS = {"flair": 1.0, "t2": 0.5, "t1": 0.5, "any": 1.0}
 # dark to bright, of CSF (0), grey (1) and white matter (2)
 _ORDERS = {"flair": (0, 2, 1), "t2": (2, 1, 0), "t1": (0, 1, 2)}
 _LEAST_GAP = 0.12
-_DARKEST = 0.005
 
 
-class RandTissueContrast(RandomizableTransform):
+class RandTissueContrast(RandScanChange):
     """
     Give the tissues of a healthy slice other intensities, in another order, as another sequence would.
 
@@ -50,8 +46,6 @@ class RandTissueContrast(RandomizableTransform):
         ValueError: if an order is not known or the weights make no sense.
     """
 
-    backend = [TransformBackends.NUMPY]
-
     def __init__(
         self,
         quantiles: torch.Tensor,
@@ -60,8 +54,7 @@ class RandTissueContrast(RandomizableTransform):
         prob: float = 0.85,
         levels: Sequence[float] = FINE_LEVELS,
     ) -> None:
-        super().__init__(prob)
-        self.scale = ScanScale(quantiles, levels)
+        super().__init__(quantiles, levels, prob)
         orders = dict(DEFAULT_ORDERS if orders is None else orders)
         unknown = orders.keys() - {*_ORDERS, "any"}
         if unknown or any(w < 0 for w in orders.values()) or not sum(orders.values()) > 0:
@@ -107,24 +100,7 @@ class RandTissueContrast(RandomizableTransform):
         )
         return knots, np.array([ends[0], values[0], between[0], values[1], between[1], values[2], ends[1]])
 
-    def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> NdarrayOrTensor:  # type: ignore[override]
-        """
-        Args:
-            img: (C, H, W) standardised intensity, in [0, 1], background 0.
-            randomize: draw anew; False: the contrast of the last draw, as for another slice that is to match.
-
-        Returns:
-            (C, H, W) of the input's type; 0 where it was 0.
-        """
-        if randomize:
-            self.randomize(None)
-        if not self._do_transform:
-            return img
-        image = convert_data_type(img, np.ndarray, dtype=np.float32)[0]
-        out = np.stack([self._changed(x, c) for c, x in enumerate(image)])
-        return convert_to_dst_type(out.astype(np.float32), img)[0]
-
-    def _changed(self, x: np.ndarray, channel: int) -> np.ndarray:
+    def changed(self, x: np.ndarray, channel: int) -> np.ndarray:
         knots, values = self._curves[channel]
         new, whole = np.interp(x, knots, values), np.interp(self.scale.samples[channel], knots, values)
         if self.shading:
@@ -132,4 +108,4 @@ class RandTissueContrast(RandomizableTransform):
             new = new + field
             # the whole scan is shaded as well, so its quantiles lie further apart
             whole = np.add.outer(whole, np.quantile(field, RANKS[::20])).ravel()
-        return np.where(x > 0, np.clip(self.scale.standardised(new, whole, channel), _DARKEST, 1.0), 0.0)
+        return self.scale.standardised(new, whole, channel)

@@ -16,6 +16,7 @@ from monai.transforms import MapTransform, RandomizableTransform
 from .array import RandHealthyVariation, RandSyntheticAnomaly
 from .contrast import RandTissueContrast
 from .landmark_shift import RandLandmarkShift
+from .scale import RandScanChange
 
 __all__ = ["RandHealthyVariationd", "RandLandmarkShiftd", "RandSyntheticAnomalyd", "RandTissueContrastd"]
 
@@ -98,7 +99,28 @@ class RandSyntheticAnomalyd(MapTransform, RandomizableTransform):
         return d
 
 
-class RandTissueContrastd(MapTransform, RandomizableTransform):
+class _RandScanChanged(MapTransform, RandomizableTransform):
+    """Dictionary version of a :class:`RandScanChange`: all keys are changed alike."""
+
+    def __init__(self, keys: KeysCollection, change: RandScanChange, allow_missing_keys: bool) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        RandomizableTransform.__init__(self, 1.0)
+        self.change = change
+
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None):
+        super().set_random_state(seed, state)
+        self.change.set_random_state(seed, state)
+        return self
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        self.change.randomize(None)
+        for key in self.key_iterator(d):
+            d[key] = self.change(d[key], randomize=False)
+        return d
+
+
+class RandTissueContrastd(_RandScanChanged):
     """
     Dictionary version of :class:`RandTissueContrast`; all keys are given the same contrast.
 
@@ -112,24 +134,10 @@ class RandTissueContrastd(MapTransform, RandomizableTransform):
     def __init__(
         self, keys: KeysCollection, quantiles: torch.Tensor, allow_missing_keys: bool = False, **kwargs: Any
     ) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        RandomizableTransform.__init__(self, 1.0)
-        self.contrast = RandTissueContrast(quantiles, **kwargs)
-
-    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None):
-        super().set_random_state(seed, state)
-        self.contrast.set_random_state(seed, state)
-        return self
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        self.contrast.randomize(None)
-        for key in self.key_iterator(d):
-            d[key] = self.contrast(d[key], randomize=False)
-        return d
+        super().__init__(keys, RandTissueContrast(quantiles, **kwargs), allow_missing_keys)
 
 
-class RandLandmarkShiftd(MapTransform, RandomizableTransform):
+class RandLandmarkShiftd(_RandScanChanged):
     """
     Dictionary version of :class:`RandLandmarkShift`; all keys are shifted by the same lesion.
 
@@ -143,18 +151,4 @@ class RandLandmarkShiftd(MapTransform, RandomizableTransform):
     def __init__(
         self, keys: KeysCollection, quantiles: torch.Tensor, allow_missing_keys: bool = False, **kwargs: Any
     ) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        RandomizableTransform.__init__(self, 1.0)
-        self.shift = RandLandmarkShift(quantiles, **kwargs)
-
-    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None):
-        super().set_random_state(seed, state)
-        self.shift.set_random_state(seed, state)
-        return self
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        self.shift.randomize(None)
-        for key in self.key_iterator(d):
-            d[key] = self.shift(d[key], randomize=False)
-        return d
+        super().__init__(keys, RandLandmarkShift(quantiles, **kwargs), allow_missing_keys)

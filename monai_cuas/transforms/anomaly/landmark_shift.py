@@ -10,20 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.config.type_definitions import NdarrayOrTensor
-from monai.transforms import RandomizableTransform
-from monai.utils import TransformBackends, convert_data_type, convert_to_dst_type
 
-from .scale import FINE_LEVELS, ScanScale
+from .scale import FINE_LEVELS, RandScanChange
 
 __all__ = ["RandLandmarkShift"]
 
-_DARKEST = 0.005
 # a lesion's own intensities vary by so much on the standardised scale
 _SPREAD = 0.04
 
 
-class RandLandmarkShift(RandomizableTransform):
+class RandLandmarkShift(RandScanChange):
     """
     Shift a healthy slice as a large lesion elsewhere in the scan would.
 
@@ -43,8 +39,6 @@ class RandLandmarkShift(RandomizableTransform):
         ValueError: if an argument is out of its range or a shape does not fit.
     """
 
-    backend = [TransformBackends.NUMPY]
-
     def __init__(
         self,
         quantiles: torch.Tensor,
@@ -53,13 +47,12 @@ class RandLandmarkShift(RandomizableTransform):
         prob: float = 0.5,
         levels: Sequence[float] = FINE_LEVELS,
     ) -> None:
-        super().__init__(prob)
+        super().__init__(quantiles, levels, prob)
         if not 0 < share <= 0.5:
             raise ValueError(f"share must be above 0 and at most 0.5, got {share}.")
         if not 0 <= bright <= 1:
             raise ValueError(f"bright must be from 0 to 1, got {bright}.")
         self.share, self.bright = share, float(bright)
-        self.scale = ScanScale(quantiles, levels)
         self._lesion = (0.0, 0.0, False)
 
     def randomize(self, data: Any = None) -> None:
@@ -68,28 +61,10 @@ class RandLandmarkShift(RandomizableTransform):
         if self._do_transform:
             self._lesion = (self.R.uniform(0, self.share), self.R.uniform(), bool(self.R.uniform() < self.bright))
 
-    def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> NdarrayOrTensor:  # type: ignore[override]
-        """
-        Args:
-            img: (C, H, W) standardised intensity, in [0, 1], background 0.
-            randomize: draw anew; False: the lesion of the last draw, as for another slice of the scan.
-
-        Returns:
-            (C, H, W) of the input's type; 0 where it was 0.
-        """
-        if randomize:
-            self.randomize(None)
-        if not self._do_transform:
-            return img
-        image = convert_data_type(img, np.ndarray, dtype=np.float32)[0]
-        out = np.stack([self._shifted(x, c) for c, x in enumerate(image)])
-        return convert_to_dst_type(out.astype(np.float32), img)[0]
-
-    def _shifted(self, x: np.ndarray, channel: int) -> np.ndarray:
+    def changed(self, x: np.ndarray, channel: int) -> np.ndarray:
         share, how, bright = self._lesion
         healthy = self.scale.samples[channel]
         low, high = np.quantile(healthy, (0.85, 1.0)) + (0.0, 0.3) if bright else np.quantile(healthy, (0.02, 0.5))
         count = round(share / (1 - share) * len(healthy))
         lesion = low + how * (high - low) + np.linspace(-_SPREAD, _SPREAD, count)
-        shifted = self.scale.standardised(x, np.concatenate([healthy, lesion]), channel)
-        return np.where(x > 0, np.clip(shifted, _DARKEST, 1.0), 0.0)
+        return self.scale.standardised(x, np.concatenate([healthy, lesion]), channel)

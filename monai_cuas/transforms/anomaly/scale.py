@@ -5,14 +5,20 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from monai.config.type_definitions import NdarrayOrTensor
+from monai.transforms import RandomizableTransform
+from monai.utils import TransformBackends, convert_data_type, convert_to_dst_type
 
 from ...networks.layers import LandmarkStandardization
 
-__all__ = ["FINE_LEVELS", "ScanScale"]
+__all__ = ["FINE_LEVELS", "RandScanChange", "ScanScale"]
+
+_DARKEST = 0.005
 
 FINE_LEVELS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Levels at which the training's intensities are known."""
@@ -82,3 +88,51 @@ class ScanScale:
         step = _LEAST_STEP * (quantiles[-1] - quantiles[0])
         ramp = step * np.arange(len(quantiles))
         return np.maximum.accumulate(quantiles - ramp) + ramp
+
+
+class RandScanChange(RandomizableTransform):
+    """
+    Base of what changes a slice as its scan might be: :meth:`randomize` draws how, and slices of a scan share it.
+
+    Args:
+        quantiles: raw intensity of the training normals at each of ``levels``, (n_scans, C, K).
+        levels: of the quantiles, ascending, within (0, 1).
+        prob: probability of a change.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+    """
+
+    backend = [TransformBackends.NUMPY]
+
+    def __init__(self, quantiles: torch.Tensor, levels: Sequence[float], prob: float) -> None:
+        super().__init__(prob)
+        self.scale = ScanScale(quantiles, levels)
+
+    def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> NdarrayOrTensor:  # type: ignore[override]
+        """
+        Args:
+            img: (C, H, W) standardised intensity, in [0, 1], background 0.
+            randomize: draw anew; False: the change of the last draw, as for another slice of the scan.
+
+        Returns:
+            (C, H, W) of the input's type; 0 where it was 0.
+        """
+        if randomize:
+            self.randomize(None)
+        if not self._do_transform:
+            return img
+        image = convert_data_type(img, np.ndarray, dtype=np.float32)[0]
+        out = np.stack([np.where(x > 0, np.clip(self.changed(x, c), _DARKEST, 1.0), 0.0) for c, x in enumerate(image)])
+        return convert_to_dst_type(out.astype(np.float32), img)[0]
+
+    @abstractmethod
+    def changed(self, x: np.ndarray, channel: int) -> np.ndarray:
+        """
+        Args:
+            x: (H, W) standardised intensity.
+            channel: of these.
+
+        Returns:
+            (H, W), not limited, of any value outside the brain.
+        """
