@@ -42,6 +42,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--skip_existing", action="store_true", help="leave out scans that are done")
     parser.add_argument("--dicom_seg", action="store_true", help="also write a DICOM SEG for each DICOM series")
     parser.add_argument("--dicom_map", action="store_true", help="with it the map as a DICOM parametric map")
+    parser.add_argument(
+        "--dicom_painted", action="store_true", help="with it the map painted on the scan, for any viewer"
+    )
     parser.set_defaults(run=_run, overrides=[])
 
 
@@ -58,9 +61,10 @@ def _run(arguments: argparse.Namespace) -> None:
         "skip_existing": arguments.skip_existing,
     }
     files = ["inference.json"]
-    if arguments.dicom_seg or arguments.dicom_map:
+    if arguments.dicom_seg or arguments.dicom_map or arguments.dicom_painted:
         files.append("dicom_seg.json")
         settings["dicom_seg_parametric_map"] = arguments.dicom_map
+        settings["dicom_seg_painted"] = arguments.dicom_painted
     failures = []
     for model, scans in _shared_out(arguments):
         try:

@@ -25,6 +25,7 @@ from ..io.dicom import (
 )
 from ..io.dicom.header import discreet
 from ..utils import CUASError, ScanError, file_digest, replacing, require_writable, scan_message
+from ..visualize.paint import painted_series
 from .result_saver import update_csv
 
 __all__ = ["DicomSegSaver"]
@@ -41,7 +42,8 @@ class DicomSegSaver:
     It comes after :class:`AnomalyResultSaver` among the handlers, and adds to its rows "dicom_seg", the file or the
     reason why there is none, and "dicom_seg_content", how many frames are marked. A scan in which nothing was found
     gets a segmentation of empty frames. With ``parametric_map`` the anomaly map comes as ``<name>_map.dcm`` too (column
-    "dicom_map"). One that cannot be written does not stop the others; :meth:`report` tells.
+    "dicom_map"), with ``painted`` the scan in whose colours it is seen as ``<name>_painted.dcm`` (column
+    "dicom_painted"). One that cannot be written does not stop the others; :meth:`report` tells.
 
     Args:
         output_dir: folder of the results.
@@ -49,6 +51,7 @@ class DicomSegSaver:
         rate: healthy false-positive rate of the threshold, stated in the segmentation.
         weights: weights file; the first 16 digits of its SHA-256 become the device's serial number.
         parametric_map: also write the anomaly map.
+        painted: also write the scan with the map painted on it, for viewers that show no maps.
         image_key, mask_key, anomaly_key: where the engine's batch and output keep the volumes.
     """
 
@@ -59,6 +62,7 @@ class DicomSegSaver:
         rate: float = 0.01,
         weights: str | os.PathLike | None = None,
         parametric_map: bool = False,
+        painted: bool = False,
         image_key: str = "image",
         mask_key: str = "pred",
         anomaly_key: str = "anomaly",
@@ -66,7 +70,7 @@ class DicomSegSaver:
         given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in (terms or {}).items()}
         self.terms = SegmentationTerms(**given)
         self.output_dir, self.rate, self.weights = Path(output_dir), rate, weights
-        self.parametric_map = parametric_map
+        self.parametric_map, self.painted = parametric_map, painted
         self.image_key, self.mask_key, self.anomaly_key = image_key, mask_key, anomaly_key
         self.failed: list[str] = []
         self.n_scans = 0
@@ -128,10 +132,13 @@ class DicomSegSaver:
         mask, affine = _volume(item[self.mask_key])
         segmentation = segment_finding(series, mask > 0.5, affine, self.terms, self.rate)
         row = {"dicom_seg": self._save(segmentation, f"{name}_seg.dcm"), "dicom_seg_content": _content(segmentation)}
+        anomaly, affine = _volume(item[self.anomaly_key]) if self.parametric_map or self.painted else (mask, affine)
         if self.parametric_map:
-            anomaly, affine = _volume(item[self.anomaly_key])
             made = make_parametric_map(series, anomaly, affine, map_terms(self.terms))
             row["dicom_map"] = self._save(made, f"{name}_map.dcm")
+        if self.painted:
+            made = painted_series(series, anomaly, affine, self.terms)
+            row["dicom_painted"] = self._save(made, f"{name}_painted.dcm")
         return row
 
     def _save(self, dataset: Any, file: str) -> str:

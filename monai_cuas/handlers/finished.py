@@ -36,7 +36,7 @@ EVALUATION_FILES = (
 
 _RESULTS = ("{}_anomaly.nii.gz", "{}_mask.nii.gz", "{}_overlay.png")
 # columns of the table that name a DICOM file, or say why there is none
-_FILES = ("dicom_seg", "dicom_map")
+_FILES = ("dicom_seg", "dicom_map", "dicom_painted")
 # from as many scans on, one sees that they are looked at
 _MANY = 50
 

@@ -31,6 +31,7 @@ from .offered import OfferedModels, asked_of
 from .proposals import keep_proposal
 from .reading import MostAnomalousFirst, ScanScoring, keep_score
 from .requests import InferOptions, Upload, check_tag, refuse
+from .sequences import Asked
 from .sessions import CheckedSessions
 from .temporary import own_temporary_folder
 from .training import TrainOnNormals
@@ -182,7 +183,15 @@ class CUASApp(MONAILabelApp):
         if found:
             asked = asked_of({"image": found["id"]}, self.datastore())
             found["model"] = self.offered.for_model(AUTO, asked).model
+            # the score is that of the model that trains here, whatever the scan is
+            found["notes"] = self._doubts(asked)
         return found
+
+    def _doubts(self, asked: Asked) -> list[str]:
+        try:
+            return list(self.offered.for_model(MODEL, asked).notes)
+        except HTTPException as error:
+            return [str(error.detail)]
 
     def infer_wsi(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
         raise refuse(404, "Slides are not supported.")

@@ -28,12 +28,12 @@ from .files import read_label
 from .members import LEADS_OUT, divide, shown, why_left_out
 from .requests import SUFFIXES, check_id, check_size, check_tag, refuse, shape_of, suffix_of
 
-__all__ = ["INFO_KEY", "CheckedDatastore", "check_label", "is_normal", "study_of"]
+__all__ = ["INFO_KEY", "CheckedDatastore", "check_label", "is_normal", "study_of", "version_of"]
 
 INFO_KEY = "monai_cuas"
 """Where scores are kept in the info of an image."""
 
-_VERSION = re.compile(r"final-\d+")
+_VERSION = re.compile(r"final-[1-9][0-9]{0,5}", re.ASCII)
 _BIDS = re.compile(r"sub-[A-Za-z0-9]+(_ses-[A-Za-z0-9]+)?")
 
 
@@ -73,6 +73,11 @@ def is_normal(datastore: Any, image: str) -> bool:
     """Whether a reader saved an empty final label: this is how a scan is marked as normal."""
     path = datastore.get_label_uri(image, DefaultLabelTag.FINAL.value)
     return bool(path) and not read_label(path)[0].any()
+
+
+def version_of(tag: str) -> int:
+    """Number of an older final label, by its tag ``final-1``, ``final-2``; 0 for other tags."""
+    return int(tag.rpartition("-")[2]) if _VERSION.fullmatch(tag) else 0
 
 
 class CheckedDatastore(LocalDatastore):
@@ -217,6 +222,18 @@ class CheckedDatastore(LocalDatastore):
             raise refuse(404, f"There is no label '{label_tag}' of the image '{label_id}'.")
         return found
 
+    def label_versions(self, label_id: str) -> list[dict[str, Any]]:
+        """
+        The final label and those that it replaced.
+
+        Returns:
+            The newest first, each with "tag", by which it is got, and what is known of it; empty without a final label.
+        """
+        labels = self._known(label_id).labels
+        tags = sorted((tag for tag in labels if _VERSION.fullmatch(tag)), key=version_of, reverse=True)
+        current = [tag for tag in (DefaultLabelTag.FINAL.value,) if tag in labels]
+        return [{**labels[tag].info, "tag": tag} for tag in (*current, *tags)]
+
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
         """
         Raises:
@@ -301,7 +318,7 @@ class CheckedDatastore(LocalDatastore):
         path = Path(self._datastore.label_path(tag), f"{image_id}{old.ext}") if old is not None else None
         if old is None or path is None or path.is_symlink() or not path.is_file():
             return None
-        numbers = [int(known.rpartition("-")[2]) for known in entry.labels if _VERSION.fullmatch(known)]
+        numbers = [version_of(known) for known in entry.labels if _VERSION.fullmatch(known)]
         version = f"{tag}-{1 + max(numbers, default=0)}"
         folder = Path(self._datastore.label_path(version))
         folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ from ..io.dicom import (
 from ..io.dicom.header import has_highdicom, has_pydicom, pydicom
 from ..io.nifti import save_nifti
 from ..utils import CUASError, ScanError
-from .datastore import CheckedDatastore
+from ..visualize.paint import painted_series
+from .datastore import CheckedDatastore, version_of
 from .files import read_label, read_volume
 from .line import heavy
 from .pacs import PACS_ERRORS, Pacs, client_of, is_uid, text_of
@@ -289,14 +290,19 @@ class CheckedDicomWeb(CheckedDatastore):
         Raises:
             HTTPException: 422 if it cannot refer to the images.
         """
+        return self._of_map(image, anomaly, Path(folder, "map.dcm"), params, _made_map)
+
+    def painted(self, image: str, anomaly: str, folder: str, params: Mapping[str, Any]) -> str:
+        """The same as colours on the scan, a secondary capture; see :meth:`parametric_map`."""
+        return self._of_map(image, anomaly, Path(folder, "painted.dcm"), params, painted_series)
+
+    def _of_map(self, image: str, anomaly: str, path: Path, params: Mapping[str, Any], make: Callable[..., Any]) -> str:
         self._known(image)
-        terms = map_terms(_terms_of(params))
         array, affine = read_volume(anomaly)
         try:
-            made = make_parametric_map(self._series(image), array, affine, terms)
+            made = make(self._series(image), array, affine, _terms_of(params))
         except CUASError as error:
             raise refuse(422, sentence(error, f"Series {image}")) from None
-        path = Path(folder, "map.dcm")
         made.save_as(path, enforce_file_format=True)
         return str(path)
 
@@ -313,7 +319,14 @@ class CheckedDicomWeb(CheckedDatastore):
         Raises:
             HTTPException: 502 if the PACS does not take it.
         """
-        made = pydicom.dcmread(self.parametric_map(image, anomaly, folder, params))
+        return self._stored(self.parametric_map(image, anomaly, folder, params))
+
+    def save_painted(self, image: str, anomaly: str, folder: str, params: Mapping[str, Any]) -> str:
+        """The same with the colours on the scan, see :meth:`save_map`."""
+        return self._stored(self.painted(image, anomaly, folder, params))
+
+    def _stored(self, file: str) -> str:
+        made = pydicom.dcmread(file)
         self._store(made)
         return str(made.SeriesInstanceUID)
 
@@ -379,42 +392,86 @@ class CheckedDicomWeb(CheckedDatastore):
             raise refuse(502, "The DICOMweb server did not take it; nothing was saved.") from None
 
     def get_label_uri(self, label_id: str, label_tag: str) -> str:
-        """A label that is not in the cache is fetched from the PACS, the newest that a reader made."""
+        """A label that is not in the cache is fetched from the PACS, the newest that a reader made or an older one."""
+        if version_of(label_tag):
+            return self._older(label_id, label_tag)
         path = super().get_label_uri(label_id, label_tag)
         if path or label_tag != DefaultLabelTag.FINAL.value or label_id not in self.get_labeled_images():
             return path
         with heavy.turn(), tempfile.TemporaryDirectory(prefix="cuas-") as folder:
             file = Path(folder, "label.nii.gz")
-            volume = read_series(self._fetched(label_id))
-            mask = self._mask(label_id, volume.array.shape)
-            save_nifti(file, mask, volume.affine, np.uint8)
+            self._save_mask(label_id, self._made_by_readers(label_id)[-1], file)
             super().save_label(label_id, str(file), label_tag, {})
         return super().get_label_uri(label_id, label_tag)
+
+    def label_versions(self, label_id: str) -> list[dict[str, Any]]:
+        """By the PACS, which holds them all: "saved" is the time that the segmentation says, "series" its UID."""
+        self._series_of(SeriesInstanceUID=label_id)
+        tag, headers = DefaultLabelTag.FINAL.value, self._made_by_readers(label_id)
+        tags = [*(f"{tag}-{k}" for k in range(1, len(headers))), tag]
+        return [{"tag": tag, "by": "reader", **_said(header)} for tag, header in zip(tags, headers)][::-1]
+
+    def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
+        if not version_of(label_tag):
+            return super().get_label_info(label_id, label_tag)
+        found = [said for said in self.label_versions(label_id) if said["tag"] == label_tag]
+        if not found:
+            raise refuse(404, f"There is no label '{label_tag}' of the image '{label_id}'.")
+        return found[0]
+
+    def _keep_version(self, image_id: str, entry: Any) -> Path | None:
+        """The PACS keeps them."""
+        return None
+
+    def _older(self, label_id: str, label_tag: str) -> str:
+        """A final label that was replaced; what a segmentation holds never changes, so it is fetched once."""
+        self._known(label_id)
+        older = self._made_by_readers(label_id)[:-1]
+        if version_of(label_tag) > len(older):
+            return ""
+        header = older[version_of(label_tag) - 1]
+        file = Path(self._datastore.image_path(), "versions", label_id, f"{text_of(header, '0020000E')}.nii.gz")
+        with heavy.turn():
+            if not file.is_file():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                self._save_mask(label_id, header, file)
+        return str(file)
+
+    def _made_by_readers(self, uid: str) -> list[dict[str, Any]]:
+        """Headers of the segmentations of a series that readers made, the oldest first."""
+        mine = [s for s, refers in self._pacs.segmentations() if refers == uid]
+        ask = self._client.retrieve_series_metadata
+        try:
+            # only their headers tell when they were made
+            headers = [ask(text_of(s, "0020000D"), text_of(s, "0020000E"))[0] for s in mine]
+        except PACS_ERRORS:
+            raise refuse(502, "The DICOMweb server does not give a segmentation of this series.") from None
+        return sorted(headers, key=lambda h: tuple(text_of(h, tag) for tag in ("00080023", "00080033", "0020000E")))
+
+    def _save_mask(self, uid: str, header: Mapping[str, Any], file: Path) -> None:
+        volume = read_series(self._fetched(uid))
+        save_nifti(file, self._mask(uid, header, volume.array.shape), volume.affine, np.uint8)
 
     def _fetched(self, uid: str) -> DicomSeries:
         self._known(uid)
         return self._series(uid)
 
-    def _mask(self, uid: str, shape: tuple[int, ...]) -> np.ndarray:
-        """The newest segmentation of a reader, put onto the series' grid by the images that its frames refer to."""
-        mine = [s for s, refers in self._pacs.segmentations() if refers == uid]
-        ask = self._client.retrieve_series
+    def _mask(self, uid: str, header: Mapping[str, Any], shape: tuple[int, ...]) -> np.ndarray:
+        """A reader's segmentation, put onto the series' grid by the images that its frames refer to."""
         try:
-            # all of them, as only their content tells which is the newest
-            datasets = [d for s in mine for d in ask(text_of(s, "0020000D"), text_of(s, "0020000E"))]
+            (made,) = self._client.retrieve_series(text_of(header, "0020000D"), text_of(header, "0020000E"))
         except PACS_ERRORS:
             raise refuse(502, "The DICOMweb server does not give a segmentation of this series.") from None
-        newest = max(datasets, key=lambda d: (str(d.get("ContentDate", "")), str(d.get("ContentTime", ""))))
         mask = np.zeros(shape, np.uint8)
         places = _slice_of_image(self._series(uid))
         try:
-            frames = np.asarray(newest.pixel_array).reshape(-1, newest.Rows, newest.Columns)
-            for frame, groups in zip(frames, newest.PerFrameFunctionalGroupsSequence):
+            frames = np.asarray(made.pixel_array).reshape(-1, made.Rows, made.Columns)
+            for frame, groups in zip(frames, made.PerFrameFunctionalGroupsSequence):
                 source = groups.DerivationImageSequence[0].SourceImageSequence[0]
                 key = (str(source.ReferencedSOPInstanceUID), int(source.get("ReferencedFrameNumber", 1)) - 1)
                 mask[:, :, places[key]] = frame.T
         except (AttributeError, KeyError, IndexError, TypeError, ValueError):
-            problem = "The newest segmentation of this series does not fit its images; save the label again."
+            problem = "A reader's segmentation of this series does not fit its images; save the label again."
             raise refuse(422, problem) from None
         return mask
 
@@ -422,6 +479,18 @@ class CheckedDicomWeb(CheckedDatastore):
 def _terms_of(params: Mapping[str, Any], **changes: Any) -> SegmentationTerms:
     """What is stated of a mask of the server's, by what the server says of it."""
     return found_terms(params, str(params["weights_sha256"]), **changes)
+
+
+def _said(header: Mapping[str, Any]) -> dict[str, Any]:
+    """What a segmentation's header says of who made it and when."""
+    creator = (header.get("00700084") or {}).get("Value") or [{}]
+    name = creator[0].get("Alphabetic", "") if isinstance(creator[0], dict) else creator[0]
+    saved = " ".join(text_of(header, tag) for tag in ("00080023", "00080033")).strip()
+    return {"user": str(name), "saved": saved, "series": text_of(header, "0020000E")}
+
+
+def _made_map(series: DicomSeries, array: np.ndarray, affine: np.ndarray, terms: SegmentationTerms) -> Any:
+    return make_parametric_map(series, array, affine, map_terms(terms))
 
 
 def _segment_name(label_info: Any) -> str:

@@ -136,6 +136,12 @@ def label_info(user: Reader, label: str, tag: str) -> Any:
     return app_instance().datastore().get_label_info(check_id(label), check_tag(tag))
 
 
+@router.get("/datastore/label/versions")
+def label_versions(user: Reader, label: str) -> list[dict[str, Any]]:
+    """The final label and those that it replaced, the newest first: who saved each and when, and the tag to get it by."""
+    return list(app_instance().datastore().label_versions(check_id(label)))
+
+
 @router.get("/datastore/dataset")
 def download_dataset(
     user: Annotator, limit_cases: Annotated[int | None, Query(ge=1, le=1_000_000)] = None

@@ -18,6 +18,7 @@
     'what is not marked may still be abnormal.';
   var services = null;
   var commands = null;
+  var extensions = null;
 
   // What OHIF makes of JSX; it gives React to nobody.
   function element(type, props) {
@@ -42,11 +43,16 @@
     }
   }
 
-  // The series in the active viewport, its images in the order of the voxels, and the labels.
-  function shown() {
+  // The series in the active viewport.
+  function active() {
     var grid = services.viewportGridService.getState();
     var viewport = grid.viewports.get(grid.activeViewportId);
-    var set = services.displaySetService.getDisplaySetByUID(viewport.displaySetInstanceUIDs[0]);
+    return services.displaySetService.getDisplaySetByUID(viewport.displaySetInstanceUIDs[0]);
+  }
+
+  // The same, its images in the order of the voxels, and the labels.
+  function shown() {
+    var set = active();
     if (!services.segmentationService.getSegmentation(SEGMENTATION)) {
       throw new Error('Connect to the server in the panel MONAI Label first.');
     }
@@ -95,20 +101,50 @@
     }
   }
 
+  async function ask(series, params) {
+    var form = new FormData();
+    form.append('params', JSON.stringify(params));
+    var address = '/infer/cuas?output=json&image=' + encodeURIComponent(series);
+    var response = await fetch(address, { method: 'POST', body: form });
+    if (!response.ok) {
+      throw new Error(await sentence(response));
+    }
+    return response.json();
+  }
+
   async function score() {
     try {
-      var found = shown();
-      var address = '/infer/cuas?output=json&image=' + encodeURIComponent(found.series);
-      var response = await fetch(address, { method: 'POST', body: new FormData() });
-      if (!response.ok) {
-        throw new Error(await sentence(response));
-      }
-      var said = await response.json();
+      var said = await ask(active().SeriesInstanceUID, {});
       say(
         'Scan score ' + said.scan_score.toFixed(2) + '; marked at the default options: ' +
           said.lesion_volume_ml.toFixed(1) + ' ml in ' + said.components + ' pieces.',
         'info'
       );
+    } catch (error) {
+      say(error.message, 'error');
+    }
+  }
+
+  // Let OHIF fetch one more series of an open study. It keeps what it once got of a study under the source's name and the
+  // study, so that is forgotten before, and after, as it would be taken for all of the study.
+  async function fetched(study, series) {
+    var source = extensions.getActiveDataSource()[0];
+    function forget() {
+      source.deleteStudyMetadataPromise('PACS:' + study);
+      source.deleteStudyMetadataPromise(study);
+    }
+    forget();
+    await source.retrieve.series.metadata({ StudyInstanceUID: study, filters: { seriesInstanceUID: [series] } });
+    forget();
+  }
+
+  // The map itself, painted on the scan: one more series of the study, which OHIF is told to fetch.
+  async function paint() {
+    try {
+      var set = active();
+      var said = await ask(set.SeriesInstanceUID, { save_painted: true });
+      await fetched(set.StudyInstanceUID, said.saved_painted);
+      say('The map is the series "Anomaly on scan" on the left. It is in the PACS and has not been reviewed.', 'success');
     } catch (error) {
       say(error.message, 'error');
     }
@@ -141,6 +177,7 @@
       { style: { color: '#fff', fontSize: '13px', padding: '8px' } },
       element('p', null, WHAT_IT_IS),
       button('score', wide, score, 'Score of this scan'),
+      button('paint', wide, paint, 'Map of this scan, as a series'),
       element('p', null, 'Correct the mask with the left mouse button:'),
       button('brush', small, tool('CircularBrush'), 'Brush'),
       button('eraser', small, tool('CircularEraser'), 'Eraser'),
@@ -195,6 +232,7 @@
         preRegistration: function (given) {
           services = given.servicesManager.services;
           commands = given.commandsManager;
+          extensions = given.extensionManager;
           services.panelService.subscribe(services.panelService.EVENTS.PANELS_CHANGED, addPanel);
         },
         getPanelModule: function () {

@@ -106,7 +106,7 @@ _MASK: dict[str, Callable[[Any], Any]] = {
 }
 
 PARAMETERS: dict[str, dict[str, Callable[[Any], Any]]] = {
-    "infer": {**_MASK, "result": _one_of("mask", "anomaly"), "save_map": _flag},
+    "infer": {**_MASK, "result": _one_of("mask", "anomaly"), "save_map": _flag, "save_painted": _flag},
     "batch": {**_MASK, "images": _images, "max_batch_size": _whole(0, 100_000)},
     "train": {"max_epochs": _whole(1, 10_000), "pretrained": _flag},
     "scoring": {},

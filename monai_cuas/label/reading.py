@@ -16,9 +16,11 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from ..utils import CUASError
 from .datastore import INFO_KEY
+from .infer import MODEL
 from .line import heavy
 from .model import ServedModel
 from .requests import InferOptions, check_size, sentence
+from .sequences import Wanted
 
 __all__ = ["MostAnomalousFirst", "ScanScoring", "keep_score", "score_image"]
 
@@ -105,7 +107,8 @@ class MostAnomalousFirst(Strategy):
     """
     Offer the unread scan (without a final label) of the highest score.
 
-    Scans without a score are scored first, as long as there is time.
+    Scans without a score are scored first, as long as there is time. Scores of scans that are known to be of another
+    contrast than the weights' do not compare with the others', so these scans come last.
 
     Args:
         model: the one that is served.
@@ -134,5 +137,19 @@ class MostAnomalousFirst(Strategy):
                 scores[image] = float(kept["score"])
         if not scores:
             return None
-        first = max(scores, key=lambda image: scores[image])
+        first = self._first(sorted(scores, key=lambda image: -scores[image]), datastore, end)
         return {"id": first, "score": scores[first], "not_scored_yet": waiting}
+
+    def _first(self, ordered: list[str], datastore: Any, end: float) -> str:
+        """The first scan of the model's contrast, or of one that nothing tells; without one, or the time, the first."""
+        wanted = set(Wanted.of(self.model.recipe, MODEL).contrasts) - {None}
+        for image in ordered if wanted else ():
+            try:
+                name = datastore.contrast(image).name
+            except HTTPException:
+                continue
+            if name is None or name in wanted:
+                return image
+            if self.clock() > end:
+                break
+        return ordered[0]

@@ -163,15 +163,19 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def own_words(text: str | None) -> dict[str, Any]:
+def own_words(text: str | None, *kept: str) -> dict[str, Any]:
     """
     What a client adds to what is known of a scan or label, besides what the server itself keeps there.
+
+    Args:
+        text: the form's JSON.
+        kept: further names that are not to be changed.
 
     Raises:
         HTTPException: 400, see :func:`parse_params`, or for a name that is the server's: who saved, scores, times.
     """
     params = parse_params(text)
-    taken = sorted(_OWN & params.keys())
+    taken = sorted((_OWN | set(kept)) & params.keys())
     if taken:
         raise refuse(400, f"The server itself keeps {', '.join(taken)}; choose other names.")
     return params

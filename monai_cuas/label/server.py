@@ -71,6 +71,12 @@ class Output(str, Enum):
     all = "all"
     dicom_seg = "dicom_seg"
     dicom_map = "dicom_map"
+    dicom_painted = "dicom_painted"
+
+
+# what is made of the map, and of the mask, by the datastore of a PACS
+_OF_MAP = {Output.dicom_map: "parametric_map", Output.dicom_painted: "painted"}
+_SAVED = {"save_map": "saved_map", "save_painted": "saved_painted"}
 
 
 def _label_file(app: Any, image: str, label: UploadFile, information: dict[str, Any], folder: str) -> Upload:
@@ -111,7 +117,7 @@ def infer(
 ) -> Any:
     """Mask of a scan by its id, of several at once, a study, a session, or an upload; see docs/how-to/hospital.md."""
     options = checked("infer", parse_params(params))
-    if options.get("save_label") or options.get("save_map"):
+    if any(options.get(name) for name in ("save_label", *_SAVED)):
         _require_saver(user)
     app = app_instance()
     folder = tempfile.mkdtemp(prefix="cuas-")
@@ -129,19 +135,16 @@ def infer(
             raise refuse(400, "Name an image, a study, a session, or upload a file.")
         # an upload is no series of the PACS, whatever id came with it
         named = "" if isinstance(request["image"], Upload) else image or study or (images or [""])[0]
-        save_map = _of_the_pacs(app, named, "save_map") if options.get("save_map") else None
-        wanted = (output in (Output.anomaly, Output.dicom_map), options.get("result") == "anomaly", save_map)
-        if any(wanted):
+        saves = {said: _of_the_pacs(app, named, name) for name, said in _SAVED.items() if options.get(name)}
+        if output is Output.anomaly or output in _OF_MAP or options.get("result") == "anomaly" or saves:
             request["anomaly_map"] = True
         # a mask that a reader is shown may become the reader's label
-        request["proposes"] = output not in (Output.json, Output.anomaly, Output.dicom_map)
+        request["proposes"] = output not in (Output.json, Output.anomaly, *_OF_MAP)
         with heavy.turn():
             result = app.infer(request)
             series = result["image"]
-            if save_map:
-                result["params"]["saved_map"] = save_map(
-                    series, result["params"]["anomaly_file"], folder, result["params"]
-                )
+            for said, save in saves.items():
+                result["params"][said] = save(series, result["params"]["anomaly_file"], folder, result["params"])
             return _answer(app, result, series, options, output, folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -254,12 +257,12 @@ def _answer(app: Any, result: dict[str, Any], image: str, options: Any, output: 
     clean = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
     if output is Output.json:
         return JSONResponse(params, background=clean)
-    if output in (Output.dicom_seg, Output.dicom_map):
+    if output is Output.dicom_seg or output in _OF_MAP:
         if output is Output.dicom_seg:
             segment = _of_the_pacs(app, image, "segmentation")
             made = segment(image, result["file"], options.get("label_info"), folder, params)
         else:
-            made = _of_the_pacs(app, image, "parametric_map")(image, anomaly, folder, params)
+            made = _of_the_pacs(app, image, _OF_MAP[output])(image, anomaly, folder, params)
         name = f"anomaly_{output.value.removeprefix('dicom_')}.dcm"
         return FileResponse(made, media_type="application/dicom", filename=name, background=clean)
     if output in (Output.image, Output.anomaly):
@@ -327,15 +330,16 @@ def save_label(
 
 @router.put("/datastore/image/info")
 def image_info(user: Annotator, image: str, info: Annotated[str, Form()] = "{}") -> dict[str, str]:
-    """Add to what is known of a scan."""
-    app_instance().datastore().update_image_info(check_id(image), {**own_words(info), "user": user.username})
+    """Add to what is known of a scan; who added the scan stays as it is."""
+    information = {**own_words(info), "changed_by": user.username}
+    app_instance().datastore().update_image_info(check_id(image), information)
     return {"image": image}
 
 
 @router.put("/datastore/label/info")
 def label_info(user: Annotator, label: str, tag: str, info: Annotated[str, Form()] = "{}") -> dict[str, str]:
-    """Add to what is known of a label."""
-    information = {**own_words(info), "changed_by": user.username}
+    """Add to what is known of a label; who saved it, and how it came about, stays as it is."""
+    information = {**own_words(info, "origin"), "changed_by": user.username}
     app_instance().datastore().update_label_info(check_id(label), check_tag(tag), information)
     return {"label": label}
 

@@ -134,6 +134,21 @@ def test_anomaly_map_as_parametric_map_when_asked_for(tmp_path):
     assert (ds.SeriesNumber, ds.StudyInstanceUID) == (seg.SeriesNumber + 2, seg.StudyInstanceUID)
 
 
+def test_painted_scan_when_asked_for(tmp_path):
+    made.save(made.slices(IMAGE, AFFINE), tmp_path / "in")
+    (entry,) = scan_datalist(tmp_path / "in")
+    _run(_handlers(tmp_path / "out", painted=True), [_scan(entry, MASK)])
+    row = _rows(tmp_path / "out")[entry["name"]]
+    assert row["dicom_painted"] == f"{entry['name']}_painted.dcm"
+    assert "dicom_map" not in row
+    ds = pydicom.dcmread(tmp_path / "out" / row["dicom_painted"])
+    seg = pydicom.dcmread(tmp_path / "out" / row["dicom_seg"])
+    assert (ds.SeriesNumber, ds.StudyInstanceUID) == (seg.SeriesNumber + 3, seg.StudyInstanceUID)
+    # coloured where the map is above one in ten, and nowhere else
+    red, green, blue = np.moveaxis(ds.pixel_array.astype(int), -1, 0)
+    assert ((red != blue) | (red != green)).sum() == MASK.sum()
+
+
 CHARACTERS = {
     "Latin 1": ("ISO_IR 100", "MÜLLER^JÖRG"),
     "UTF-8": ("ISO_IR 192", "MÜLLER^JÖRG"),

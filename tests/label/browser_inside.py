@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
+import json
 import os
 import shutil
 import time
@@ -14,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import numpy as np
+import pydicom
 import pytest
 import requests
 import SimpleITK as sitk
@@ -23,7 +26,7 @@ from monai_cuas.label.install import write_app
 from tests import dicom_files as made
 
 from . import scans
-from .dicomweb_inside import AFFINE, ORTHANC, environment, infer, nifti, orthanc, post, study, uid  # noqa: F401
+from .dicomweb_inside import AFFINE, ORTHANC, environment, infer, nifti, post, running_orthanc, study, uid  # noqa: F401
 from .login import LoginRealm, apache
 from .server_process import running
 from .test_app import bright_bundle
@@ -56,6 +59,30 @@ LABELMAP = """() => {
 }"""
 
 
+# the colours that OHIF holds of the map's images, and where it takes them to lie
+PAINTED = """() => {
+  const all = services.displaySetService.getActiveDisplaySets().find(
+    set => (set.SeriesDescription || '').startsWith('Anomaly on scan'));
+  const ids = all.imageIds || all.images.map(image => image.imageId);
+  return ids.map(id => cornerstone.cache.getImage(id)).filter(Boolean).map(image => {
+    let text = '';
+    for (const byte of image.getPixelData()) text += String.fromCharCode(byte);
+    return {bytes: btoa(text), rows: image.rows, columns: image.columns,
+            position: cornerstone.metaData.get('imagePlaneModule', image.imageId).imagePositionPatient};
+  });
+}"""
+
+
+def painted_frames(server, datasets) -> dict[tuple[float, ...], np.ndarray]:
+    """The server's painted images (rows, columns, 3) by their positions."""
+    data = {"params": json.dumps({})}
+    url = f"{server.url}/infer/cuas?image={uid(datasets)}&output=dicom_painted"
+    ds = pydicom.dcmread(io.BytesIO(requests.post(url, data=data, timeout=60).content))
+    groups = ds.PerFrameFunctionalGroupsSequence
+    places = [tuple(round(float(v), 2) for v in g.PlanePositionSequence[0].ImagePositionPatient) for g in groups]
+    return dict(zip(places, ds.pixel_array))
+
+
 LOOK_AT = """point => services.cornerstoneViewportService.getRenderingEngine().getViewports().forEach(viewport => {
   const {viewPlaneNormal: normal, focalPoint: focus, position} = viewport.getCamera();
   const shift = point.reduce((sum, p, k) => sum + (p - focus[k]) * normal[k], 0);
@@ -66,7 +93,7 @@ LOOK_AT = """point => services.cornerstoneViewportService.getRenderingEngine().g
 
 
 @pytest.fixture(scope="module")
-def series(orthanc):  # noqa: F811
+def series(orthanc):
     """A scan with a spot and a healthy one, whose instances arrive from the other end and are numbered from there."""
     found = {}
     for name, image in (("mr", scans.brain()), ("healthy", scans.brain(1, with_spot=False))):
@@ -241,6 +268,39 @@ def test_a_normal_scan_is_marked(page, server, series, tmp_path):
     assert "is empty" in answer_of(page, "save")
     assert "nothing abnormal" in answer_of(page, "normal")
     assert not in_pacs(server, datasets, tmp_path / "label.nii.gz").any()
+
+
+def coloured(taken: bytes) -> int:
+    """Number of pixels of the viewports between red and yellow."""
+    name = Path(os.environ.get("TMPDIR", "/tmp"), f"picture-{os.getpid()}.png")
+    name.write_bytes(taken)
+    r, g, b = np.moveaxis(sitk.GetArrayFromImage(sitk.ReadImage(str(name)))[60:800, 290:1210, :3].astype(int), -1, 0)
+    name.unlink()
+    return int(((r > 120) & (b < 0.6 * r) & (g <= r)).sum())
+
+
+def test_the_map_is_seen(page, server, series):
+    """The panel's button adds it to the study; each image that OHIF shows is the server's, where the scan's lies."""
+    datasets = series["mr"]
+    open_study(page, server.url, datasets)
+    page.click("[data-cy=reader-btn]")
+    assert "Anomaly on scan" in answer_of(page, "paint")
+    address = f"{ORTHANC}/dicom-web/studies/{study(datasets)}/series?Modality=OT"
+    assert len(requests.get(address, timeout=30).json()) == 1
+    # without loading the page again
+    page.wait_for_function(
+        "services.displaySetService.getActiveDisplaySets().some(s => (s.SeriesDescription || '').startsWith('Anomaly'))"
+    )
+    page.locator("text=Anomaly on scan").first.dblclick()
+    time.sleep(8)
+    found = page.evaluate(PAINTED)
+    made_by_server = painted_frames(server, datasets)
+    assert len(found) == len(datasets)
+    for image in found:
+        position = tuple(round(float(v), 2) for v in image["position"])
+        shown = np.frombuffer(base64.b64decode(image["bytes"]), np.uint8).reshape(image["rows"], image["columns"], -1)
+        np.testing.assert_array_equal(shown[:, :, :3], made_by_server[position])
+    assert coloured(picture(page, "5-map")) > 300
 
 
 USER, ANNOTATOR = "monailabel-user", "monailabel-annotator"

@@ -16,10 +16,14 @@ import pydicom
 import pytest
 import requests
 
+from monai_cuas import load_model
+from monai_cuas.io.dicom import find_series, make_segmentation, read_terms
 from monai_cuas.label.install import write_app
+from monai_cuas.label.pacs import Pacs, TimedSession, client_of, text_of
 from tests import dicom_files as made
 from tests.dicom_seg import by_hand
 
+from ..bundle.conftest import write_untrained
 from . import scans
 from .odd_requests import failures
 from .orthanc import orthanc
@@ -27,6 +31,7 @@ from .orthanc import post as stored
 from .server_process import running
 from .test_app import bright_bundle, refused
 from .test_fuzz import USUAL, description
+from .test_models import named
 
 ORTHANC = "http://127.0.0.1:8042"
 # Slices are sorted along row x column direction; a volume in that order has the same grid.
@@ -164,20 +169,51 @@ def test_the_map_as_parametric_map_is_the_nifti_map(server, series, tmp_path):
     refused(requests.post(url, files=upload, timeout=60), 400)
 
 
+def in_study(datasets, series_uid: str) -> pydicom.Dataset:
+    """The one instance of a series of the study, as Orthanc holds it."""
+    query = {"StudyInstanceUID": study(datasets), "SeriesInstanceUID": series_uid}
+    found = requests.post(f"{ORTHANC}/tools/find", json={"Level": "Instance", "Query": query}, timeout=30).json()
+    (instance,) = found
+    return pydicom.dcmread(io.BytesIO(requests.get(f"{ORTHANC}/instances/{instance}/file", timeout=30).content))
+
+
+def removed(*uids: str) -> None:
+    """Take series out of Orthanc again, so that other tests find what they expect."""
+    for one in uids:
+        query = {"Level": "Series", "Query": {"SeriesInstanceUID": one}}
+        for found in requests.post(f"{ORTHANC}/tools/find", json=query, timeout=30).json():
+            requests.delete(f"{ORTHANC}/series/{found}", timeout=30)
+
+
 def test_the_map_is_stored_in_the_study(server, series, tmp_path):
     datasets = series["mr"]
     said = infer(server, uid(datasets), "json", save_map=True).json()
-    address = f"{ORTHANC}/dicom-web/studies/{study(datasets)}/series?SeriesInstanceUID={said['saved_map']}"
-    assert len(requests.get(address, timeout=30).json()) == 1
-    instances = requests.get(f"{ORTHANC}/instances?expand", timeout=30).json()
-    for instance in instances:
-        file = requests.get(f"{ORTHANC}/instances/{instance['ID']}/file", timeout=30).content
-        if pydicom.dcmread(io.BytesIO(file), stop_before_pixels=True).SeriesInstanceUID == said["saved_map"]:
-            (tmp_path / "stored.dcm").write_bytes(file)
+    in_study(datasets, said["saved_map"]).save_as(tmp_path / "stored.dcm")
     expected = np.asarray(nifti(infer(server, uid(datasets), "anomaly"), tmp_path / "map.nii.gz").dataobj)
     np.testing.assert_array_equal(placed(tmp_path / "stored.dcm", datasets), expected)
     # it is no scan to be read
     assert requests.get(f"{server.url}/datastore/", timeout=30).json()["total"] == 3
+
+
+def test_the_map_on_the_scan_is_stored_in_the_study(server, series, tmp_path):
+    """In colours, for viewers that show no parametric map: each image at the place of the scan's."""
+    datasets = series["mr"]
+    expected = np.asarray(nifti(infer(server, uid(datasets), "anomaly"), tmp_path / "map.nii.gz").dataobj)
+    answer = infer(server, uid(datasets), "dicom_painted")
+    assert answer.status_code == 200, answer.text
+    given = pydicom.dcmread(io.BytesIO(answer.content))
+    said = infer(server, uid(datasets), "json", save_painted=True).json()
+    stored_one = in_study(datasets, said["saved_painted"])
+    np.testing.assert_array_equal(stored_one.pixel_array, given.pixel_array)
+    for frame, groups in zip(stored_one.pixel_array.astype(int), stored_one.PerFrameFunctionalGroupsSequence):
+        position = groups.PlanePositionSequence[0].ImagePositionPatient
+        (z,) = [k for k, ds in enumerate(datasets) if np.allclose(ds.ImagePositionPatient, position, atol=1e-3)]
+        coloured = (frame[..., 0] != frame[..., 2]) | (frame[..., 0] != frame[..., 1])
+        # a score a little above 1 is too faint for a colour of one byte
+        assert not (coloured & (expected[:, :, z].T <= 1)).any()
+        assert coloured[expected[:, :, z].T > 1.05].all()
+    assert requests.get(f"{server.url}/datastore/", timeout=30).json()["total"] == 3
+    removed(said["saved_painted"])
 
 
 def test_what_is_refused(server, series):
@@ -286,12 +322,7 @@ def test_a_label_says_whether_a_reader_drew_it_or_changed_a_mask(server, series,
         refused(_saved_last(server, datasets, tmp_path, origin="heaven"), 400)
         refused(_saved_last(server, datasets, tmp_path, proposal={}), 400)
     finally:
-        for instance in requests.post(
-            f"{ORTHANC}/tools/find",
-            json={"Level": "Series", "Query": {"SeriesInstanceUID": uid(datasets)}},
-            timeout=30,
-        ).json():
-            requests.delete(f"{ORTHANC}/series/{instance}", timeout=30)
+        removed(uid(datasets))
 
 
 def save_voxels(server, datasets, voxels: bytes, **params):
@@ -314,6 +345,35 @@ def test_bare_voxels_go_where_their_images_are(server, series, tmp_path, turned)
     label = nifti(again, tmp_path / "again.nii.gz")
     np.testing.assert_array_equal(np.asarray(label.dataobj), expected)
     np.testing.assert_allclose(label.affine, AFFINE, atol=1e-3)
+
+
+def test_versions_of_a_label_are_the_pacs(server, orthanc, folder, tmp_path):
+    """A reader's older segmentations stay in the PACS, are listed and got by their tags, by a server that made none."""
+    datasets = made.slices(scans.brain(5).astype(np.int32), AFFINE)
+    post(datasets)
+    masks = [scans.spot(), np.zeros(scans.SHAPE), scans.spot()[::-1]]
+    for mask in masks:
+        path = scans.save(tmp_path / "label.nii.gz", mask.astype(np.uint8), AFFINE)
+        files = {"label": (path.name, path.read_bytes())}
+        url = f"{server.url}/datastore/label?image={uid(datasets)}"
+        assert requests.put(url, files=files, timeout=60).status_code == 200
+    environ = {**environment(folder, "MR"), "MONAI_LABEL_DICOMWEB_CACHE_PATH": str(tmp_path / "cache")}
+    with running(folder, folder / "app", f"{ORTHANC}/dicom-web", **environ) as other:
+        for one in (server, other):
+            asked = requests.get(f"{one.url}/datastore/label/versions?label={uid(datasets)}", timeout=60)
+            versions = asked.json()
+            assert [version["tag"] for version in versions] == ["final", "final-2", "final-1"]
+            assert [v["saved"] for v in versions] == sorted((v["saved"] for v in versions), reverse=True)
+            for version, mask in zip(versions, masks[::-1]):
+                url = f"{one.url}/datastore/label?label={uid(datasets)}&tag={version['tag']}"
+                for _ in "12":  # the second time from the cache
+                    label = nifti(requests.get(url, timeout=60), tmp_path / "got.nii.gz")
+                    np.testing.assert_array_equal(np.asarray(label.dataobj), mask)
+                    np.testing.assert_allclose(label.affine, AFFINE, atol=1e-3)
+            url = f"{one.url}/datastore/label?label={uid(datasets)}&tag=final-9"
+            refused(requests.get(url, timeout=60), 404)
+        refused(requests.get(f"{other.url}/datastore/label/versions?label=1.2.3", timeout=60), 404)
+    removed(uid(datasets), *(version["series"] for version in versions))
 
 
 def test_bare_voxels_that_are_refused(server, series):
@@ -357,6 +417,32 @@ def test_ct(series, folder, tmp_path):
         np.testing.assert_array_equal(frames_of(tmp_path / "seg.dcm", datasets), array)
 
 
+def test_what_segmentations_refer_to_is_asked_of_orthanc_once(orthanc, series, tmp_path):
+    """One search for all where the PACS tells it, else one request for each; never again for the same."""
+    datasets = series["healthy"]
+    made.save(datasets, tmp_path / "in")
+    (found,) = find_series(tmp_path / "in").series
+    kept = [make_segmentation(found, np.zeros(scans.SHAPE), AFFINE, read_terms(None, None, "Anomaly")) for _ in "123"]
+    post(kept)
+    asked: list[str] = []
+
+    class Counting(TimedSession):
+        def request(self, method, url, *args, **kwargs):
+            asked.append(url)
+            return super().request(method, url, *args, **kwargs)
+
+    pacs = Pacs(client_of(f"{ORTHANC}/dicom-web", Counting()), tmp_path / "kept.json")
+    mine = {str(ds.SeriesInstanceUID) for ds in kept}
+    refers = {text_of(s, "0020000E"): to for s, to in pacs.segmentations() if text_of(s, "0020000E") in mine}
+    assert refers == dict.fromkeys(mine, uid(datasets))
+    assert len([url for url in asked if "/instances" in url]) >= 1  # the one search for all
+    asked.clear()
+    pacs.forget()
+    assert mine <= {text_of(s, "0020000E") for s, _ in pacs.segmentations()}
+    assert not [url for url in asked if "/instances" in url or "/metadata" in url]
+    removed(*mine)
+
+
 def test_ohif_reaches_the_pacs_through_the_server(server, series):
     studies = requests.get(f"{server.url}/proxy/dicom/qido/studies", timeout=30)
     assert studies.status_code == 200
@@ -373,6 +459,68 @@ def test_ohif_reaches_the_pacs_through_the_server(server, series):
         request = requests.Request("GET", server.url).prepare()
         request.url = server.url + path
         assert requests.Session().send(request, timeout=30).status_code in (400, 404)
+
+
+@pytest.fixture(scope="module")
+def several(orthanc, tmp_path_factory):
+    """A server with a model of FLAIR and T1, and a study that has both; its series are taken out again."""
+    folder = tmp_path_factory.mktemp("several")
+    bundle = bright_bundle(folder / "bundle")
+    small = {"image_size": 48, "channels": [4, 8], "layers": [1, 1], "in_channels": 2}
+    both = named(write_untrained(bundle / "models" / "model_both.pt", "amcons", **small), "FLAIR", "T1")
+    write_app(folder / "app", bundle)
+    found, one_study = {}, pydicom.uid.generate_uid()
+    for seed, (name, described) in enumerate({"flair": "AX FLAIR", "t1": "SAG T1 MPRAGE"}.items()):
+        found[name] = made.slices(scans.brain(seed).astype(np.int32), AFFINE, study_uid=one_study)
+        for dataset in found[name]:
+            dataset.SeriesDescription = described
+        post(found[name])
+    with running(folder, folder / "app", f"{ORTHANC}/dicom-web", **environment(folder, "MR")) as server:
+        yield server, both, found
+    removed(*map(uid, found.values()))
+
+
+@pytest.mark.parametrize("way", ["in order", "turned", "study", "one of it"])
+def test_several_sequences_of_a_study(several, tmp_path, way):
+    """By ids in any order, by the study, or by the first of them: the mask is the command line's of both."""
+    server, both, found = several
+    flair, t1 = uid(found["flair"]), uid(found["t1"])
+    asked = {
+        "in order": f"images={flair}&images={t1}",
+        "turned": f"images={t1}&images={flair}",
+        "study": f"study={study(found['flair'])}",
+        "one of it": f"image={flair}",
+    }[way]
+    form = {"params": json.dumps({"rate": 0.3})}
+    url = f"{server.url}/infer/both?{asked}&output="
+    said = requests.post(f"{url}json", data=form, timeout=120)
+    assert said.status_code == 200, said.text
+    assert said.json()["images"] == [flair, t1]
+    files = []
+    for name in ("flair", "t1"):
+        answer = requests.get(f"{server.url}/datastore/image?image={uid(found[name])}", timeout=60)
+        nifti(answer, tmp_path / f"{name}.nii.gz")
+        files.append(str(tmp_path / f"{name}.nii.gz"))
+    mask = nifti(requests.post(f"{url}image", data=form, timeout=120), tmp_path / "mask.nii.gz")
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), load_model(both).find(files, 0.3).mask)
+    np.testing.assert_allclose(mask.affine, AFFINE, atol=1e-3)
+    offered = requests.get(f"{server.url}/models/?study={study(found['flair'])}", timeout=60).json()["offered"]
+    assert {"model": "both", "images": [flair, t1], "notes": []} in offered
+
+
+def test_several_sequences_that_do_not_fit(several):
+    server, _, found = several
+    flair, t1 = uid(found["flair"]), uid(found["t1"])
+    form = {"params": json.dumps({"rate": 0.3})}
+
+    def ask(query: str):
+        return requests.post(f"{server.url}/infer/both?{query}&output=json", data=form, timeout=120)
+
+    assert f"ask for {flair}" in refused(ask(f"image={t1}"), 422)
+    refused(ask(f"images={flair}&images={flair}"), 400)
+    refused(ask(f"image={flair}&study={study(found['flair'])}"), 400)
+    refused(ask("study=1.2.3.4"), 404)
+    refused(ask("study=sub-1"), 400)
 
 
 def test_no_odd_address_fails_the_server(server, series):

@@ -409,6 +409,43 @@ def test_healthy_scan_gives_an_empty_mask_and_a_saved_label(bright, tmp_path):
     assert bright.get("/datastore/").json()["label_tags"] == {"final": 1, "final-1": 1, "original": 1}
 
 
+def test_versions_of_a_final_label(bright, tmp_path):
+    """Each is listed with who saved it, got by its tag, and changed by nobody."""
+    assert bright.get("/datastore/label/versions?label=lesion").json() == []
+    saved = [scans.spot(), np.zeros(scans.SHAPE), scans.spot()]
+    for mask in saved:
+        path = scans.save(tmp_path / "l.nii.gz", mask.astype(np.uint8))
+        files = {"label": (path.name, path.read_bytes())}
+        assert bright.put("/datastore/label?image=lesion", files=files).status_code == 200
+    versions = bright.get("/datastore/label/versions?label=lesion").json()
+    assert [version["tag"] for version in versions] == ["final", "final-2", "final-1"]
+    assert all(version["user"] and version["by"] == "reader" and version["ts"] for version in versions)
+    for version, mask in zip(versions, saved[::-1]):
+        found = volume(bright.get(f"/datastore/label?label=lesion&tag={version['tag']}"), tmp_path)
+        np.testing.assert_array_equal(found, mask)
+    for tag in ("final", "final-1"):
+        for words in ({"user": "x"}, {"by": "model"}, {"ts": 1}, {"origin": "manual"}):
+            url = f"/datastore/label/info?label=lesion&tag={tag}"
+            refused(bright.put(url, data={"info": json.dumps(words)}), 400)
+        files = {"label": (path.name, path.read_bytes())}
+        for words in ({"user": "x"}, {"by": "model"}):
+            put = f"/datastore/label?image=lesion&tag={tag}"
+            refused(bright.put(put, files=files, data={"params": json.dumps(words)}), 400)
+    refused(bright.put("/datastore/label/info?label=lesion&tag=final-1", data={"info": '{"a": 1}'}), 400)
+    refused(bright.put("/datastore/label?image=lesion&tag=final-1", files=files), 400)
+    assert bright.get("/datastore/label/versions?label=lesion").json() == versions
+    refused(bright.get("/datastore/label/versions?label=nobody"), 404)
+    refused(bright.get("/datastore/label?label=lesion&tag=final-7"), 404)
+
+
+def test_who_added_a_scan_stays(bright):
+    before = bright.get("/datastore/image/info?image=lesion").json()
+    assert bright.put("/datastore/image/info?image=lesion", data={"info": '{"a": 1}'}).status_code == 200
+    after = bright.get("/datastore/image/info?image=lesion").json()
+    assert after.pop("changed_by")
+    assert {**before, "a": 1} == after
+
+
 def test_labels_that_are_refused(server, tmp_path):
     good = np.zeros(scans.SHAPE, np.uint8)
     moved = scans.oblique_affine()
@@ -561,7 +598,8 @@ def test_the_map_in_place_of_the_mask(server, studies, tmp_path):
 
 
 def test_dicom_maps_need_a_pacs(server):
-    for output, params in (("dicom_map", {}), ("json", {"save_map": True})):
+    asked = (("dicom_map", {}), ("dicom_painted", {}), ("json", {"save_map": True}), ("json", {"save_painted": True}))
+    for output, params in asked:
         assert "DICOMweb" in refused(infer(server, "lesion", output, **params), 400)
 
 

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,26 @@ def test_the_next_scan_comes_with_its_model(hospital):
     client, folder, _ = hospital
     found = client.post("/activelearning/most_anomalous", json={}).json()
     assert found["model"] == {"sub-1_FLAIR": "flair", "sub-1_T1w": "t1"}.get(found["id"], "cuas")
+
+
+def test_the_next_scan_is_one_whose_score_compares(hospital):
+    """Scans of another contrast than the weights' come last however high their scores, and a note says so."""
+    client, folder, _ = hospital
+    named(folder / "model.pt", "T1")
+    found = client.post("/activelearning/most_anomalous", json={}).json()
+    assert found["id"] in ("sub-1_T1w", "nameless")  # what nothing tells may be one
+    empty = {"label": ("l.nii.gz", _empty())}
+    for image in ("sub-1_T1w", "nameless"):
+        assert client.put(f"/datastore/label?image={image}", files=empty).status_code == 200
+    found = client.post("/activelearning/most_anomalous", json={}).json()
+    assert found["id"] in ("sub-1_FLAIR", "sub-2_T2w")
+    (note,) = found["notes"]
+    assert "the model 'cuas' is for T1" in note
+
+
+def _empty() -> bytes:
+    with tempfile.TemporaryDirectory() as place:
+        return scans.save(Path(place, "l.nii.gz"), np.zeros(scans.SHAPE, np.uint8)).read_bytes()
 
 
 def test_scores_are_those_of_the_model_that_trains(hospital):

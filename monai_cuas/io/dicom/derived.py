@@ -17,7 +17,7 @@ from .geometry import IRREGULARITIES, SliceStack, stack_slices
 from .header import Plane, discreet, highdicom, pydicom, require_dicom
 from .index import DicomSeries
 
-__all__ = ["SegmentationTerms", "algorithm_identification", "common_attributes", "derive"]
+__all__ = ["SegmentationTerms", "algorithm_identification", "check_grid", "common_attributes", "derive"]
 
 # Attributes that must be there, if only empty; anonymisers like to remove them.
 _MAY_BE_EMPTY = (
@@ -66,7 +66,7 @@ def derive(
     series: DicomSeries,
     volume: np.ndarray,
     affine: np.ndarray,
-    build: Callable[[list[Any], np.ndarray], Any],
+    build: Callable[[list[Any], list[Plane], np.ndarray], Any],
     what: str,
     creator: str | None = None,
 ) -> Any:
@@ -75,9 +75,9 @@ def derive(
 
     Args:
         series: as it was read.
-        volume: (columns, rows, slices) on the grid of :func:`read_series`.
+        volume: (columns, rows, slices) on the grid of :func:`read_series`; may have channels as a fourth axis.
         affine: of the volume, 4 x 4, voxel to RAS millimetres.
-        build: function of the images' headers and the frames (n, rows, columns).
+        build: function of the images' headers, the planes and their frames (n, rows, columns).
         what: how messages name the object.
         creator: who made it.
 
@@ -85,14 +85,13 @@ def derive(
         ScanError: if the volume lies on another grid, or the series cannot be referred to.
     """
     require_dicom(series.path)
-    stack = stack_slices(series.planes, series.path, IRREGULARITIES)
-    _check_grid(series, volume, affine, stack)
+    stack = check_grid(series, volume, affine)
     planes = _referable(series, stack)
     slice_of = {(plane.file, plane.frame): k for k, place in zip(stack.slice_of_place, stack.places) for plane in place}
-    frames = np.stack([volume[:, :, slice_of[plane.file, plane.frame]].T for plane in planes])
+    frames = np.stack([volume[:, :, slice_of[plane.file, plane.frame]].swapaxes(0, 1) for plane in planes])
     with discreet():
         try:
-            derived = build([_source(file) for file in dict.fromkeys(plane.file for plane in planes)], frames)
+            derived = build([_source(file) for file in dict.fromkeys(plane.file for plane in planes)], planes, frames)
             # Nobody drew it unless its terms say so, but the attribute must be there.
             derived.ContentCreatorName = creator
             return derived
@@ -131,11 +130,27 @@ def algorithm_identification(terms: SegmentationTerms) -> Any:
     )
 
 
-def _check_grid(series: DicomSeries, volume: np.ndarray, affine: np.ndarray, stack: SliceStack) -> None:
+def check_grid(series: DicomSeries, volume: np.ndarray, affine: np.ndarray) -> SliceStack:
+    """
+    Look whether a result lies on the grid of its series.
+
+    Args:
+        series: as it was read.
+        volume: (columns, rows, slices), channels may follow.
+        affine: of the volume, 4 x 4, voxel to RAS millimetres.
+
+    Returns:
+        The slices of the series.
+
+    Raises:
+        ScanError: if it does not.
+    """
+    stack = stack_slices(series.planes, series.path, IRREGULARITIES)
     rows, columns = series.planes[0].shape
-    same = volume.shape == (columns, rows, stack.n_slices) and np.allclose(affine, stack.affine, atol=1e-2)
+    same = volume.shape[:3] == (columns, rows, stack.n_slices) and np.allclose(affine, stack.affine, atol=1e-2)
     if not same:
         raise ScanError(series.path, "the result is not on its grid", "use the results of this run")
+    return stack
 
 
 def _referable(series: DicomSeries, stack: SliceStack) -> list[Plane]:

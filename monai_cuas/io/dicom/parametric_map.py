@@ -12,7 +12,7 @@ import numpy as np
 from monai.utils import optional_import
 
 from .derived import SegmentationTerms, common_attributes, derive
-from .header import highdicom, pydicom
+from .header import Plane, highdicom, pydicom
 from .index import DicomSeries
 
 pm, _ = optional_import("highdicom.pm")
@@ -62,7 +62,7 @@ def make_parametric_map(
     values = np.nan_to_num(np.asarray(anomaly, dtype=np.float32))
     chosen = terms or map_terms(SegmentationTerms())
 
-    def build(sources: list[Any], frames: np.ndarray) -> Any:
+    def build(sources: list[Any], _: list[Plane], frames: np.ndarray) -> Any:
         mapping = pm.RealWorldValueMapping(
             lut_label="ANOMALY",
             lut_explanation="anomaly score",

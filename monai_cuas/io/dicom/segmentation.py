@@ -11,7 +11,7 @@ import numpy as np
 from monai.utils import optional_import
 
 from .derived import SegmentationTerms, algorithm_identification, common_attributes, derive
-from .header import highdicom
+from .header import Plane, highdicom
 from .index import DicomSeries
 
 seg, _ = optional_import("highdicom.seg")
@@ -45,7 +45,7 @@ def make_segmentation(
     """
     chosen = terms or SegmentationTerms()
 
-    def build(sources: list[Any], frames: np.ndarray) -> Any:
+    def build(sources: list[Any], _: list[Plane], frames: np.ndarray) -> Any:
         segmentation = seg.Segmentation(
             source_images=sources,
             pixel_array=frames,
