@@ -138,7 +138,7 @@ def label_info(user: Reader, label: str, tag: str) -> Any:
 
 @router.get("/datastore/label/versions")
 def label_versions(user: Reader, label: str) -> list[dict[str, Any]]:
-    """The final label and those that it replaced, the newest first: who saved each and when, and the tag to get it by."""
+    """The final label and those that it replaced, the newest first: who saved each and when, and its tag."""
     return list(app_instance().datastore().label_versions(check_id(label)))
 
 

@@ -291,8 +291,9 @@ def test_the_map_is_seen(page, server, series):
     page.wait_for_function(
         "services.displaySetService.getActiveDisplaySets().some(s => (s.SeriesDescription || '').startsWith('Anomaly'))"
     )
-    page.locator("text=Anomaly on scan").first.dblclick()
+    page.locator("[data-cy^=study-browser-thumbnail]", has_text="Anomaly on scan").first.dblclick()
     time.sleep(8)
+    picture(page, "5-map-opened")
     found = page.evaluate(PAINTED)
     made_by_server = painted_frames(server, datasets)
     assert len(found) == len(datasets)
