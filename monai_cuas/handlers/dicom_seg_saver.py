@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class DicomSegSaver:
     It comes after :class:`AnomalyResultSaver` among the handlers, and adds to its rows "dicom_seg", the file or the
     reason why there is none, and "dicom_seg_content", how many frames are marked. A scan in which nothing was found
     gets a segmentation of empty frames. With ``parametric_map`` the anomaly map comes as ``<name>_map.dcm`` too (column
-    "dicom_map"), with ``painted`` the scan in whose colours it is seen as ``<name>_painted.dcm`` (column
+    "dicom_map"), with ``painted`` the scan with the map painted on it in the folder ``<name>_painted`` (column
     "dicom_painted"). One that cannot be written does not stop the others; :meth:`report` tells.
 
     Args:
@@ -137,9 +138,17 @@ class DicomSegSaver:
             made = make_parametric_map(series, anomaly, affine, map_terms(self.terms))
             row["dicom_map"] = self._save(made, f"{name}_map.dcm")
         if self.painted:
-            made = painted_series(series, anomaly, affine, self.terms)
-            row["dicom_painted"] = self._save(made, f"{name}_painted.dcm")
+            row["dicom_painted"] = self._save_painted(painted_series(series, anomaly, affine, self.terms), name)
         return row
+
+    def _save_painted(self, images: list[Any], name: str) -> str:
+        """A folder of images; what an earlier run left in it goes."""
+        folder = f"{name}_painted"
+        shutil.rmtree(self.output_dir / folder, ignore_errors=True)
+        (self.output_dir / folder).mkdir()
+        for number, image in enumerate(images, 1):
+            self._save(image, f"{folder}/{number:04d}.dcm")
+        return folder
 
     def _save(self, dataset: Any, file: str) -> str:
         with replacing(self.output_dir / file) as temporary, discreet():

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ EVALUATION_FILES = (
 _RESULTS = ("{}_anomaly.nii.gz", "{}_mask.nii.gz", "{}_overlay.png")
 # columns of the table that name a DICOM file, or say why there is none
 _FILES = ("dicom_seg", "dicom_map", "dicom_painted")
+# a folder of images, named by its column
+_PAINTED = "_painted"
 # from as many scans on, one sees that they are looked at
 _MANY = 50
 
@@ -100,6 +103,9 @@ class FinishedScans:
         if any(value.startswith("none:") and value != NOT_DICOM for value in said):
             return False  # it could not be written then
         files = [*(result.format(row["name"]) for result in _RESULTS), *(v for v in said if v.endswith(".dcm"))]
+        painted = row.get("dicom_painted") or ""
+        if painted.endswith(_PAINTED) and not (self.output_dir / painted).is_dir():
+            return False
         return all((self.output_dir / file).is_file() for file in files)
 
 
@@ -120,6 +126,9 @@ def remove_results(output_dir: str | os.PathLike) -> None:
                 if os.path.basename(row["name"]) == row["name"]:
                     volumes_path(folder, row["name"]).unlink(missing_ok=True)
                 names += [value for column in _FILES if (value := row.get(column) or "").endswith(".dcm")]
+                painted = row.get("dicom_painted") or ""
+                if painted.endswith(_PAINTED) and os.path.basename(painted) == painted:
+                    shutil.rmtree(folder / painted, ignore_errors=True)
     # the table last: what it names can still be found if this is cut short
     for name in [*names, table.name]:
         if os.path.basename(name) == name:

@@ -12,6 +12,7 @@ studies of two hours ago, and fail on an empty mask.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import tempfile
@@ -20,6 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import requests
@@ -290,21 +292,28 @@ class CheckedDicomWeb(CheckedDatastore):
         Raises:
             HTTPException: 422 if it cannot refer to the images.
         """
-        return self._of_map(image, anomaly, Path(folder, "map.dcm"), params, _made_map)
+        (made,) = self._of_map(image, anomaly, params, _made_map)
+        path = Path(folder, "map.dcm")
+        made.save_as(path, enforce_file_format=True)
+        return str(path)
 
     def painted(self, image: str, anomaly: str, folder: str, params: Mapping[str, Any]) -> str:
-        """The same as colours on the scan, a secondary capture; see :meth:`parametric_map`."""
-        return self._of_map(image, anomaly, Path(folder, "painted.dcm"), params, painted_series)
+        """The same as colours on the scan, secondary captures in a ZIP archive; see :meth:`parametric_map`."""
+        path = Path(folder, "painted.zip")
+        with ZipFile(path, "w", ZIP_DEFLATED) as archive:
+            for number, made in enumerate(self._of_map(image, anomaly, params, painted_series), 1):
+                content = io.BytesIO()
+                made.save_as(content, enforce_file_format=True)
+                archive.writestr(f"{number:04d}.dcm", content.getvalue())
+        return str(path)
 
-    def _of_map(self, image: str, anomaly: str, path: Path, params: Mapping[str, Any], make: Callable[..., Any]) -> str:
+    def _of_map(self, image: str, anomaly: str, params: Mapping[str, Any], make: Callable[..., list[Any]]) -> list[Any]:
         self._known(image)
         array, affine = read_volume(anomaly)
         try:
-            made = make(self._series(image), array, affine, _terms_of(params))
+            return make(self._series(image), array, affine, _terms_of(params))
         except CUASError as error:
             raise refuse(422, sentence(error, f"Series {image}")) from None
-        made.save_as(path, enforce_file_format=True)
-        return str(path)
 
     def save_map(self, image: str, anomaly: str, folder: str, params: Mapping[str, Any]) -> str:
         """
@@ -319,16 +328,15 @@ class CheckedDicomWeb(CheckedDatastore):
         Raises:
             HTTPException: 502 if the PACS does not take it.
         """
-        return self._stored(self.parametric_map(image, anomaly, folder, params))
+        return self._stored(self._of_map(image, anomaly, params, _made_map))
 
     def save_painted(self, image: str, anomaly: str, folder: str, params: Mapping[str, Any]) -> str:
         """The same with the colours on the scan, see :meth:`save_map`."""
-        return self._stored(self.painted(image, anomaly, folder, params))
+        return self._stored(self._of_map(image, anomaly, params, painted_series))
 
-    def _stored(self, file: str) -> str:
-        made = pydicom.dcmread(file)
-        self._store(made)
-        return str(made.SeriesInstanceUID)
+    def _stored(self, made: list[Any]) -> str:
+        self._store(*made)
+        return str(made[0].SeriesInstanceUID)
 
     def label_of_voxels(self, image: str, voxels: bytes, shape: Any, images: Any, folder: str) -> str:
         """
@@ -385,9 +393,9 @@ class CheckedDicomWeb(CheckedDatastore):
             self._pacs.add_segmentation(str(made.StudyInstanceUID), str(made.SeriesInstanceUID), image_id)
         return super().save_label(image_id, label_filename, label_tag, label_info)
 
-    def _store(self, dataset: Any) -> None:
+    def _store(self, *datasets: Any) -> None:
         try:
-            self._client.store_instances([dataset])
+            self._client.store_instances(list(datasets))
         except requests.RequestException:
             raise refuse(502, "The DICOMweb server did not take it; nothing was saved.") from None
 
@@ -489,8 +497,8 @@ def _said(header: Mapping[str, Any]) -> dict[str, Any]:
     return {"user": str(name), "saved": saved, "series": text_of(header, "0020000E")}
 
 
-def _made_map(series: DicomSeries, array: np.ndarray, affine: np.ndarray, terms: SegmentationTerms) -> Any:
-    return make_parametric_map(series, array, affine, map_terms(terms))
+def _made_map(series: DicomSeries, array: np.ndarray, affine: np.ndarray, terms: SegmentationTerms) -> list[Any]:
+    return [make_parametric_map(series, array, affine, map_terms(terms))]
 
 
 def _segment_name(label_info: Any) -> str:

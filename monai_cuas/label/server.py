@@ -263,8 +263,10 @@ def _answer(app: Any, result: dict[str, Any], image: str, options: Any, output: 
             made = segment(image, result["file"], options.get("label_info"), folder, params)
         else:
             made = _of_the_pacs(app, image, _OF_MAP[output])(image, anomaly, folder, params)
-        name = f"anomaly_{output.value.removeprefix('dicom_')}.dcm"
-        return FileResponse(made, media_type="application/dicom", filename=name, background=clean)
+        suffix = Path(made).suffix
+        kind = "application/zip" if suffix == ".zip" else "application/dicom"
+        name = f"anomaly_{output.value.removeprefix('dicom_')}{suffix}"
+        return FileResponse(made, media_type=kind, filename=name, background=clean)
     if output in (Output.image, Output.anomaly):
         path = anomaly if output is Output.anomaly else result["file"]
         return FileResponse(path, media_type=get_mime_type(path), filename=Path(path).name, background=clean)

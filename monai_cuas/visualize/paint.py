@@ -60,9 +60,9 @@ def paint(scan: np.ndarray, anomaly: np.ndarray) -> np.ndarray:
 
 def painted_series(
     series: DicomSeries, anomaly: np.ndarray, affine: np.ndarray, terms: SegmentationTerms | None = None
-) -> Any:
+) -> list[Any]:
     """
-    A series with its map painted on it, as a DICOM secondary capture.
+    A series with its map painted on it, as a series of DICOM secondary captures.
 
     Args:
         series: as it was read.
@@ -71,7 +71,7 @@ def painted_series(
         terms: of the segmentation beside it.
 
     Returns:
-        A pydicom Dataset.
+        pydicom Datasets, one for each image.
 
     Raises:
         ScanError: if the map lies on another grid, or the series cannot be read or referred to.

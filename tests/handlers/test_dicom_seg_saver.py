@@ -17,6 +17,7 @@ pytest.importorskip("highdicom", reason="needs monai_cuas[dicom]")
 
 from monai_cuas.data.scans import scan_datalist
 from monai_cuas.handlers import AnomalyResultSaver, DicomSegSaver
+from monai_cuas.handlers.finished import remove_results
 from monai_cuas.transforms import LoadScand
 from monai_cuas.utils import CUASError
 from tests import dicom_files as made
@@ -139,14 +140,17 @@ def test_painted_scan_when_asked_for(tmp_path):
     (entry,) = scan_datalist(tmp_path / "in")
     _run(_handlers(tmp_path / "out", painted=True), [_scan(entry, MASK)])
     row = _rows(tmp_path / "out")[entry["name"]]
-    assert row["dicom_painted"] == f"{entry['name']}_painted.dcm"
+    assert row["dicom_painted"] == f"{entry['name']}_painted"
     assert "dicom_map" not in row
-    ds = pydicom.dcmread(tmp_path / "out" / row["dicom_painted"])
+    images = [pydicom.dcmread(file) for file in sorted((tmp_path / "out" / row["dicom_painted"]).iterdir())]
+    assert len(images) == SHAPE[2]
     seg = pydicom.dcmread(tmp_path / "out" / row["dicom_seg"])
-    assert (ds.SeriesNumber, ds.StudyInstanceUID) == (seg.SeriesNumber + 3, seg.StudyInstanceUID)
+    assert {(ds.SeriesNumber, ds.StudyInstanceUID) for ds in images} == {(seg.SeriesNumber + 3, seg.StudyInstanceUID)}
     # coloured where the map is above one in ten, and nowhere else
-    red, green, blue = np.moveaxis(ds.pixel_array.astype(int), -1, 0)
+    red, green, blue = np.moveaxis(np.stack([ds.pixel_array for ds in images]).astype(int), -1, 0)
     assert ((red != blue) | (red != green)).sum() == MASK.sum()
+    remove_results(tmp_path / "out")
+    assert not (tmp_path / "out" / row["dicom_painted"]).exists()
 
 
 CHARACTERS = {

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import io
 import json
 import os
 import shutil
@@ -16,7 +15,6 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import numpy as np
-import pydicom
 import pytest
 import requests
 import SimpleITK as sitk
@@ -26,7 +24,7 @@ from monai_cuas.label.install import write_app
 from tests import dicom_files as made
 
 from . import scans
-from .dicomweb_inside import AFFINE, ORTHANC, environment, infer, nifti, post, running_orthanc, study, uid  # noqa: F401
+from .dicomweb_inside import AFFINE, ORTHANC, environment, infer, nifti, post, running_orthanc, study, uid, unzipped  # noqa: F401
 from .login import LoginRealm, apache
 from .server_process import running
 from .test_app import bright_bundle
@@ -77,10 +75,8 @@ def painted_frames(server, datasets) -> dict[tuple[float, ...], np.ndarray]:
     """The server's painted images (rows, columns, 3) by their positions."""
     data = {"params": json.dumps({})}
     url = f"{server.url}/infer/cuas?image={uid(datasets)}&output=dicom_painted"
-    ds = pydicom.dcmread(io.BytesIO(requests.post(url, data=data, timeout=60).content))
-    groups = ds.PerFrameFunctionalGroupsSequence
-    places = [tuple(round(float(v), 2) for v in g.PlanePositionSequence[0].ImagePositionPatient) for g in groups]
-    return dict(zip(places, ds.pixel_array))
+    images = unzipped(requests.post(url, data=data, timeout=60).content)
+    return {place: ds.pixel_array for place, ds in images.items()}
 
 
 LOOK_AT = """point => services.cornerstoneViewportService.getRenderingEngine().getViewports().forEach(viewport => {

@@ -92,8 +92,9 @@ def derive(
     with discreet():
         try:
             derived = build([_source(file) for file in dict.fromkeys(plane.file for plane in planes)], planes, frames)
-            # Nobody drew it unless its terms say so, but the attribute must be there.
-            derived.ContentCreatorName = creator
+            if not isinstance(derived, list):  # images have a device and no creator
+                # Nobody drew it unless its terms say so, but the attribute must be there.
+                derived.ContentCreatorName = creator
             return derived
         except Exception as error:
             # What the exception says may quote a value of the header.

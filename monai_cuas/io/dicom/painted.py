@@ -1,7 +1,11 @@
 # Copyright (c) monai_cuas contributors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Colours on a scan as a DICOM secondary capture, which every viewer shows; where a map's numbers cannot be read."""
+"""
+Colours on a scan as DICOM secondary captures, which every viewer shows; where a map's numbers cannot be read.
+
+They are single images: OHIF puts the first frame of a multi-frame one where another frame lies.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ PAINTED_DESCRIPTION = "Anomaly on scan, unreviewed: red 1 in 10, yellow 1 in 100
 
 _DERIVATION = "The anomaly score painted on the scan; research only, no diagnosis, not for measuring."
 _SOURCE = ("121322", "DCM", "Source image for image processing operation")
-_NOT_OF_AN_IMAGE = ("content_label", "content_description")
+_NOT_OF_AN_IMAGE = ("content_label", "content_description", "sop_instance_uid", "instance_number")
 
 
 def painted_terms(terms: SegmentationTerms) -> SegmentationTerms:
@@ -31,18 +35,18 @@ def painted_terms(terms: SegmentationTerms) -> SegmentationTerms:
 
 def make_painted(
     series: DicomSeries, painted: np.ndarray, affine: np.ndarray, terms: SegmentationTerms | None = None
-) -> Any:
+) -> list[Any]:
     """
-    Build a multi-frame true colour secondary capture with a frame for each image of the series, where that lies.
+    Build a series of true colour secondary captures, one for each image of the series, where that lies.
 
     Args:
         series: as it was read.
         painted: (columns, rows, slices, 3) uint8, red, green and blue, on the grid of :func:`read_series`.
         affine: of the volume, 4 x 4, voxel to RAS millimetres.
-        terms: what it says of itself; see :func:`painted_terms`.
+        terms: what they say of themselves; see :func:`painted_terms`.
 
     Returns:
-        A pydicom Dataset.
+        pydicom Datasets of one series.
 
     Raises:
         ScanError: if the volume lies on another grid, or the series cannot be referred to.
@@ -52,24 +56,29 @@ def make_painted(
         raise ValueError(f"painted must be (columns, rows, slices, 3) of uint8, not {painted.shape} {painted.dtype}")
     chosen = terms or painted_terms(SegmentationTerms())
 
-    def build(sources: list[Any], planes: list[Plane], frames: np.ndarray) -> Any:
-        made = _empty(sources[0], chosen)
-        _add_pixels(made, frames)
-        _add_places(made, planes, sources, chosen)
+    def build(sources: list[Any], planes: list[Plane], frames: np.ndarray) -> list[Any]:
+        common = {k: v for k, v in common_attributes(chosen, "").items() if k not in _NOT_OF_AN_IMAGE}
+        by_uid = {str(source.SOPInstanceUID): source for source in sources}
+        thickness = _distance(planes)
+        made = []
+        for number, (plane, frame) in enumerate(zip(planes, frames), 1):
+            source = by_uid[plane.uid]
+            image = _image(source, int(source.get("InstanceNumber") or number) if len(sources) > 1 else number, common)
+            _add_pixels(image, frame)
+            _add_place(image, plane, source, thickness)
+            made.append(image)
         return made
 
-    made = derive(series, painted, affine, build, "DICOM secondary capture")
-    # a secondary capture has a device and no creator
-    del made.ContentCreatorName
-    return made
+    return list(derive(series, painted, affine, build, "DICOM secondary capture"))
 
 
-def _empty(source: Any, terms: SegmentationTerms) -> Any:
-    """Patient, study, series and device; highdicom's class for secondary captures has one frame."""
-    attributes = {k: v for k, v in common_attributes(terms, "").items() if k not in _NOT_OF_AN_IMAGE}
+def _image(source: Any, number: int, common: dict[str, Any]) -> Any:
+    """Patient, study, series and device."""
     made = highdicom.base.SOPClass(
         study_instance_uid=source.StudyInstanceUID,
-        sop_class_uid=pydicom.uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
+        sop_class_uid=pydicom.uid.SecondaryCaptureImageStorage,
+        sop_instance_uid=highdicom.UID(),
+        instance_number=number,
         modality="OT",
         transfer_syntax_uid=pydicom.uid.ExplicitVRLittleEndian,
         patient_id=source.PatientID,
@@ -82,41 +91,41 @@ def _empty(source: Any, terms: SegmentationTerms) -> Any:
         study_time=source.StudyTime,
         referring_physician_name=source.ReferringPhysicianName,
         specific_character_set=source.get("SpecificCharacterSet"),
-        **attributes,
+        **common,
     )
-    made.FrameOfReferenceUID = source.FrameOfReferenceUID
-    made.PositionReferenceIndicator = source.PositionReferenceIndicator
     made.ImageType = ["DERIVED", "SECONDARY"]
     made.ConversionType = "WSD"
     made.DerivationDescription = _DERIVATION
-    made.PatientOrientation = None
+    made.Laterality = made.PatientOrientation = None
     made.BurnedInAnnotation, made.LossyImageCompression = "NO", "00"
     return made
 
 
-def _add_pixels(made: Any, frames: np.ndarray) -> None:
-    made.NumberOfFrames, made.Rows, made.Columns = frames.shape[:3]
+def _add_pixels(made: Any, frame: np.ndarray) -> None:
+    made.Rows, made.Columns = frame.shape[:2]
     made.SamplesPerPixel, made.PhotometricInterpretation, made.PlanarConfiguration = 3, "RGB", 0
     made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 8, 8, 7, 0
-    pixels = frames.tobytes()
+    pixels = frame.tobytes()
     made.PixelData = pixels + bytes(len(pixels) % 2)
     made["PixelData"].VR = "OB"
-    # frames are slices, so what counts from one to the next is their groups
-    made.FrameIncrementPointer = pydicom.datadict.tag_for_keyword("PerFrameFunctionalGroupsSequence")
 
 
-def _add_places(made: Any, planes: list[Plane], sources: list[Any], terms: SegmentationTerms) -> None:
-    """Where each frame lies, and of which image it is."""
-    by_uid = {str(source.SOPInstanceUID): source for source in sources}
-    first, shared = planes[0], pydicom.Dataset()
-    shared.PixelMeasuresSequence = highdicom.PixelMeasuresSequence(first.spacing, _distance(planes))
-    shared.PlaneOrientationSequence = highdicom.PlaneOrientationSequence("PATIENT", first.orientation.tolist())
-    anatomy = pydicom.Dataset()
-    anatomy.FrameLaterality = "U"
-    anatomy.AnatomicRegionSequence = [highdicom.sr.CodedConcept(*terms.region)]
-    shared.FrameAnatomySequence = [anatomy]
-    made.SharedFunctionalGroupsSequence = [shared]
-    made.PerFrameFunctionalGroupsSequence = [_place(plane, by_uid[plane.uid]) for plane in planes]
+def _add_place(made: Any, plane: Plane, source: Any, thickness: float | None) -> None:
+    """Where the image lies, and which one it is of; highdicom's sequences write numbers as DICOM can hold them."""
+    made.FrameOfReferenceUID = source.FrameOfReferenceUID
+    made.PositionReferenceIndicator = source.PositionReferenceIndicator
+    (measures,) = highdicom.PixelMeasuresSequence(plane.spacing, thickness)
+    (position,) = highdicom.PlanePositionSequence("PATIENT", plane.position.tolist())
+    (orientation,) = highdicom.PlaneOrientationSequence("PATIENT", plane.orientation.tolist())
+    made.PixelSpacing, made.SliceThickness = measures.PixelSpacing, measures.SliceThickness
+    made.ImagePositionPatient = position.ImagePositionPatient
+    made.ImageOrientationPatient = orientation.ImageOrientationPatient
+    of = pydicom.Dataset()
+    of.ReferencedSOPClassUID, of.ReferencedSOPInstanceUID = source.SOPClassUID, plane.uid
+    if source.get("NumberOfFrames"):
+        of.ReferencedFrameNumber = plane.frame + 1
+    of.PurposeOfReferenceCodeSequence = [highdicom.sr.CodedConcept(*_SOURCE)]
+    made.SourceImageSequence = [of]
 
 
 def _distance(planes: list[Plane]) -> float | None:
@@ -124,19 +133,3 @@ def _distance(planes: list[Plane]) -> float | None:
     heights = sorted(float(p.position @ np.cross(p.orientation[:3], p.orientation[3:])) for p in planes)
     steps = np.diff(np.unique(np.round(heights, 4)))
     return round(float(np.median(steps)), 4) if len(steps) else None
-
-
-def _place(plane: Plane, image: Any) -> Any:
-    """Groups of one frame."""
-    group, derivation, source = (pydicom.Dataset() for _ in range(3))
-    group.PlanePositionSequence = highdicom.PlanePositionSequence("PATIENT", plane.position.tolist())
-    source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = image.SOPClassUID, plane.uid
-    if image.get("NumberOfFrames"):
-        source.ReferencedFrameNumber = plane.frame + 1
-    source.PurposeOfReferenceCodeSequence = [highdicom.sr.CodedConcept(*_SOURCE)]
-    derivation.SourceImageSequence = [source]
-    derivation.DerivationCodeSequence = [
-        highdicom.sr.CodedConcept.from_code(pydicom.sr.codedict.codes.DCM.UnspecifiedMethodOfCalculation)
-    ]
-    group.DerivationImageSequence = [derivation]
-    return group
