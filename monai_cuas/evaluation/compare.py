@@ -308,6 +308,7 @@ class Comparison:
                 panel_rows=get("panel_rows"),
                 detection_score=get("detection_score"),
                 with_baselines=False,
+                page=False,
                 **how,
             )
         write_json(

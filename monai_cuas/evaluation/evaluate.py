@@ -31,6 +31,7 @@ from ..inferers import CalibratedInferer, HistogramEqualizationInferer, Standard
 from ..io.orientation import axial_axis, to_ras
 from ..metrics import (
     SIZE_BINS,
+    FreeResponse,
     VoxelRankingMetric,
     detection_auroc,
     match_lesions,
@@ -43,6 +44,7 @@ from ..networks.layers import ScoreCalibration, ScoreScale
 from ..utils import CUASError, replacing, write_json
 from ..visualize.comparison import RECALL_GRID, draw_precision_recall, save_panel_rows, thin_curve
 from ..visualize.overlay import display_slice, draw_panel
+from ..visualize.report import keep_evaluated, remove_evaluated, write_evaluation_report
 from ..visualize.scan import read_display_scan
 from .figures import (
     intervals,
@@ -100,6 +102,7 @@ class _Method:
         self.slices: list[tuple[float, bool, str, int]] = []
         # 14 bits (3% of a score), as each patient has a histogram of his own
         self.patients: dict[int, VoxelRankingMetric] = {}
+        self.free = FreeResponse()
 
     def add(
         self,
@@ -132,6 +135,7 @@ class _Method:
         if truth.voxels is not None:
             match = match_lesions(anomaly >= threshold, truth.voxels, brain, truth.ignored, voxel_ml)
             self.scans[-1] |= lesion_columns(match)
+            self.free.add(anomaly, truth.voxels, brain, truth.ignored)
         sick = truth.sick_slices(inside, axis)
         if sick is not None:
             scores = slice_scores(ranked, inside, axis, score=spread if self.by_spread else None)
@@ -211,6 +215,19 @@ class _Method:
             shares[which] = [float((p <= a + 1e-12).mean()) if np.isfinite(p).any() else math.nan for a in _ALPHAS]
         return shares
 
+    def curves(self) -> dict[str, Any]:
+        """What a report draws: precision over recall, Dice over the healthy rate, lesions over false positives."""
+        found: dict[str, Any] = {"froc": self.free.curve()}
+        if _ALL in self.ranking:
+            curve = self.ranking[_ALL].curve()
+            precision = thin_curve(curve["tp"], curve["fp"])
+            found["recall"], found["precision"] = (
+                RECALL_GRID.tolist(),
+                None if precision is None else precision.tolist(),
+            )
+            found["dice"] = _dice_curve(**curve)
+        return found
+
     def report(self) -> dict[str, Any]:
         groups = list(dict.fromkeys(g for s in self.scans for g in s["groups"] if g != "normal"))
         return {
@@ -223,6 +240,16 @@ class _Method:
             "patients": patient_figures(self.scans, self.patients),
             "scans": [{**s, "diseased": "normal" not in s["groups"]} for s in self.scans],
         }
+
+
+def _dice_curve(threshold: np.ndarray, tp: np.ndarray, fp: np.ndarray) -> dict[str, list[float]]:
+    """Dice at thresholds of the scores that a page shows, by the healthy rate of each."""
+    scores = np.linspace(0.3, 4.0, 112)
+    # thresholds descend: the last one that is not below a score counts what lies above it
+    place = np.searchsorted(-threshold, -scores, side="right") - 1
+    hit, wrong = (np.where(place >= 0, values[place], 0) for values in (tp, fp))
+    dice = 2 * hit / np.maximum(hit + wrong + (tp[-1] if len(tp) else 0), 1)
+    return {"rate": (10.0**-scores).tolist(), "dice": dice.tolist()}
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -298,13 +325,14 @@ def evaluate(
     with_baselines: bool = True,
     panel_rows: int = 4,
     detection_score: str = "top",
+    page: bool = True,
 ) -> dict[str, Any]:
     """
     Evaluate methods on normal and lesion scans and write the figures.
 
-    Writes evaluation.json, evaluation.csv (method, group, metric, value), evaluation.md, precision_recall.png and
-    panel.png, and what the pictures show as precision_recall.csv and panel.npz. Voxel figures pool
-    the brain voxels of the lesion scans; false-positive rates are of every normal scan.
+    Writes report.html, evaluation.json, evaluation.csv (method, group, metric, value), evaluation.md,
+    precision_recall.png and panel.png, and what the pictures show as precision_recall.csv and panel.npz. Voxel figures
+    pool the brain voxels of the lesion scans; false-positive rates are of every normal scan.
 
     Args:
         network: the trained network.
@@ -324,6 +352,7 @@ def evaluate(
         detection_score: score of a scan and of a slice: "top", the mean of its highest values, or "std", the standard
             deviation of its map, as the code of Silva-Rodriguez et al. has it; of the calibrated map, whose lower part,
             which more healthy voxels exceed than the largest rate says, is one value.
+        page: write report.html, with a picture of each scan (and its volumes, if a viewer is installed).
 
     Returns:
         The report as written to evaluation.json.
@@ -343,6 +372,7 @@ def evaluate(
     }
     failed: list[tuple[str, str]] = []
     panel: list[dict] = []
+    remove_evaluated(output_dir)
     # by number, so that reports tell patients apart and name nobody; the same in every run on the list
     patients = {who: k for k, who in enumerate(dict.fromkeys(subject_of(entry) for entry in test_list))}
 
@@ -363,6 +393,12 @@ def evaluate(
         for method, anomaly in arrays.items():
             who = (patients[subject_of(entry)], abs(np.linalg.det(affine[:3, :3])) / 1000)
             gathered[method].add(name, groups, anomaly, whole, brain, truth, item["axis"], *who)
+        if page:
+            leader = next(iter(gathered.values()))
+            number, anomaly = len(leader.scans) - 1, next(iter(arrays.values()))
+            limit = leader.scans[-1]["threshold_raised_to"] or leader.threshold
+            shown = read_display_scan(item, whole.astype(np.float32))
+            keep_evaluated(output_dir, number, shown, anomaly, whole, affine, limit, truth.voxels)
         if truth.diseased and len(panel) < panel_rows and (row := _panel_row(item, name, brain, arrays)):
             panel.append(row)
         # Two scans are in memory while the next maps are made, and this one need not be the third.
@@ -379,6 +415,8 @@ def evaluate(
     }
     _write(Path(output_dir), report)
     _draw(Path(output_dir), gathered, panel, rate)
+    if page:
+        write_evaluation_report(output_dir, report, {name: method.curves() for name, method in gathered.items()})
     logger.info("\n%s\nBy kind and size, and pictures: %s", _table(report, ["all lesions"]), Path(output_dir))
     return report
 

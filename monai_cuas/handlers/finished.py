@@ -22,7 +22,7 @@ from ..io.content import scan_files
 from ..io.dicom.index import is_series_path
 from ..utils import as_plain, brain_mask_beside, file_digest
 from ..utils.progress import track
-from ..visualize.report import volumes_path
+from ..visualize.report import remove_evaluated, volumes_path
 from .dicom_seg_saver import NOT_DICOM
 
 __all__ = ["EVALUATION_FILES", "FinishedScans", "remove_results"]
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 EVALUATION_FILES = (
     *("evaluation.csv", "evaluation.json", "evaluation.md", "panel.npz", "panel.png"),
-    *("precision_recall.csv", "precision_recall.png"),
+    *("precision_recall.csv", "precision_recall.png", "report.html", "evaluation.html"),
 )
 """What the evaluation of a model leaves in its folder."""
 
@@ -118,7 +118,8 @@ def remove_results(output_dir: str | os.PathLike) -> None:
             writes, stay.
     """
     folder, table = Path(output_dir), Path(output_dir) / "results.csv"
-    names = [*EVALUATION_FILES, "report.html"]
+    names = [*EVALUATION_FILES]
+    remove_evaluated(folder)
     if table.is_file():
         with open(table, newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):

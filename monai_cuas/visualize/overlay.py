@@ -78,19 +78,24 @@ def _box(brain: np.ndarray, margin: int = 3) -> tuple[slice, slice]:
     )
 
 
-def _show(axis, grey, scores, mask, window, norm, aspect, colour="cyan"):  # type: ignore[no-untyped-def]
+def _show(axis, grey, scores, mask, window, norm, aspect, colour="magenta"):  # type: ignore[no-untyped-def]
     axis.imshow(grey, cmap="gray", vmin=window[0], vmax=window[1], aspect=aspect, interpolation="nearest")
     artist = None
     if scores is not None:
         visible = np.ma.masked_less(np.nan_to_num(scores), norm.vmin)
         artist = axis.imshow(visible, cmap="autumn", norm=norm, alpha=0.5, aspect=aspect, interpolation="nearest")
-    if mask is not None and mask.any() and not mask.all():
-        axis.contour(mask.astype(float), levels=[0.5], colors=colour, linewidths=0.8)
+    if mask is not None:
+        _outline(axis, mask, colour)
     axis.set_xticks([])
     axis.set_yticks([])
     for spine in axis.spines.values():
         spine.set_visible(False)
     return artist
+
+
+def _outline(axis, mask, colour) -> None:  # type: ignore[no-untyped-def]
+    if mask.any() and not mask.all():
+        axis.contour(mask.astype(float), levels=[0.5], colors=colour, linewidths=0.8)
 
 
 def _letters(axis) -> None:  # type: ignore[no-untyped-def]
@@ -117,6 +122,7 @@ def draw_overlay(
     threshold: float,
     title: str,
     n_slices: int = 6,
+    truth: np.ndarray | None = None,
 ) -> None:
     """
     Draw axial slices of a scan: plain above, with the anomaly map and the outline of the mask below.
@@ -131,12 +137,15 @@ def draw_overlay(
         threshold: score from which the map is shown.
         title: text above.
         n_slices: number of slices.
+        truth: the true mask, outlined in green, where there is one; slices are chosen to show it too.
     """
     (scan, spacing), (anomaly, _) = to_ras(scan, affine), to_ras(anomaly, affine)
     (mask, _), (brain, _) = to_ras(mask, affine), to_ras(brain, affine)
+    true = np.zeros_like(mask) if truth is None else to_ras(truth, affine)[0]
     window, norm = grey_window(scan, brain), Normalize(threshold, threshold + 2.0)
-    slices, (x, y) = choose_slices(mask, brain, n_slices), _box(brain)
-    scan, anomaly, mask = (np.asarray(v)[x, y] for v in (scan, anomaly, mask))
+    wanted = mask if truth is None else np.asarray(mask, dtype=bool) | np.asarray(true, dtype=bool)
+    slices, (x, y) = choose_slices(wanted, brain, n_slices), _box(brain)
+    scan, anomaly, mask, true = (np.asarray(v)[x, y] for v in (scan, anomaly, mask, true))
     aspect = spacing[1] / spacing[0]
     height = 2.0 * scan.shape[1] * aspect / scan.shape[0]
     figure = Figure(figsize=(2.0 * len(slices) + 0.9, 2 * height + 0.5), facecolor="black", layout="constrained")
@@ -145,7 +154,9 @@ def draw_overlay(
     for column, index in enumerate(slices):
         grey, scores, outline = (display_slice(v, index) for v in (scan, anomaly, mask))
         _show(axes[0, column], grey, None, None, window, norm, aspect)
-        artist = _show(axes[1, column], grey, scores, outline, window, norm, aspect)
+        artist = _show(axes[1, column], grey, scores, outline, window, norm, aspect, "magenta")
+        for axis in axes[:, column]:
+            _outline(axis, display_slice(true, index), "lime")
         axes[0, column].set_title(f"slice {index + 1}", color="white", fontsize=8)
     _letters(axes[0, 0])
     _letters(axes[1, 0])

@@ -402,3 +402,21 @@ def test_no_lesion_matched(tmp_path):
     assert figures["pq"] == 0.0
     assert np.isnan(figures["sq"])  # of no pair
     assert np.isnan(figures["fp_per_normal_scan"])  # of no normal scan
+
+
+def test_evaluate_writes_a_page_and_removes_what_an_earlier_one_showed(tmp_path):
+    network, normals = _Network(), _normals(6)
+    tests = _normals(3, 50)
+    methods = {"map": CalibratedInferer(_Identity(), network.calibration)}
+    kept = tmp_path / "report_scans"
+    kept.mkdir()
+    (kept / "7.png").write_bytes(b"of before")
+    evaluate(network, methods, normals, tests, _preprocessing, _postprocessing, tmp_path, rate=0.05)
+    assert sorted(path.name for path in kept.glob("*.png")) == ["0.png", "1.png", "2.png"]
+    page = (tmp_path / "report.html").read_text()
+    assert page.count('<section class="scan"') == 3
+    assert "raw intensity" in page
+    (tmp_path / "report.html").unlink()
+    evaluate(network, methods, normals, tests, _preprocessing, _postprocessing, tmp_path, rate=0.05, page=False)
+    assert not (tmp_path / "report.html").exists()
+    assert not list(kept.iterdir())

@@ -3,8 +3,17 @@
 
 from __future__ import annotations
 
+from .evaluation import keep_evaluated, remove_evaluated, write_evaluation_report
 from .scans import volumes_path, write_scan_report
 from .viewer import has_viewer
 from .volumes import write_volumes
 
-__all__ = ["has_viewer", "volumes_path", "write_scan_report", "write_volumes"]
+__all__ = [
+    "has_viewer",
+    "keep_evaluated",
+    "remove_evaluated",
+    "volumes_path",
+    "write_evaluation_report",
+    "write_scan_report",
+    "write_volumes",
+]
