@@ -20,6 +20,7 @@ from ..inferers import CalibratedInferer, unwrap
 from ..metrics import top_fraction_mean
 from ..networks.layers import GuaranteedCalibration
 from ..utils import CUASError, write_json
+from ..visualize.report import write_calibration_report
 from .risk_control import ExceedanceCurve, guaranteed_threshold, require_fraction
 from .scores import keep_scan_scores, scan_statistic
 from .scoring import score_scans
@@ -257,7 +258,7 @@ def calibrate(
         inferer: the method.
         postprocessing: the one of inference, without the threshold (leaves "anomaly").
         device: where the network runs.
-        output_json: readable report; None writes none.
+        output_json: readable report, and beside it, as a page, the same name with .html; None writes none.
         min_scans: fewer good scans than this are refused.
         max_voxels_per_scan: of a larger scan, a random sample of this size is used.
         seed: of that sample.
@@ -310,4 +311,5 @@ def calibrate(
     if output_json is not None:
         logger.info("Thresholds set on %d normal scans: %s", report["n_scans"], output_json)
         write_json(output_json, report)
+        write_calibration_report(Path(output_json).with_suffix(".html"), report)
     return report

@@ -18,6 +18,7 @@ from ..metrics import SIZE_BINS, mean_interval
 from ..utils import replacing, write_json
 from ..visualize.comparison import draw_precision_recall, load_panel_rows, merge_panel_rows
 from ..visualize.overlay import draw_panel
+from ..visualize.report import ReportTable, write_comparison_report
 from .figures import paired_with_first
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ _LESIONS = {
 _ORACLE = {"oracle_dice": "oracle Dice", "oracle_iou": "oracle IoU"}
 _COST = {"seconds_per_volume": "s/volume", "peak_mb": "peak MB", "parameters": "parameters", "train_seconds": "train s"}
 _ALL = "all lesions"
+_HEAD = ("method", "seeds", *_FIGURES.values(), *_ORACLE.values(), *_COST.values())
 
 
 def mean_and_std(values: Sequence[float | None]) -> tuple[float, float]:
@@ -158,12 +160,17 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _by_lesion(report: Mapping[str, Any]) -> list[str]:
+def _by_lesion(report: Mapping[str, Any]) -> list[ReportTable]:
     methods = report["methods"].values()
     if not any(method["mean"].get(_ALL, {}).get("n_lesions") for method in methods):
         return []
-    lines = ["", "## By lesion", "", _line(["method", *_LESIONS.values()]), "|---" * (len(_LESIONS) + 1) + "|"]
-    return lines + [_line([m["label"], *(_cell(m, _ALL, key) for key in _LESIONS)]) for m in methods]
+    rows = [[m["label"], *(_cell(m, _ALL, key) for key in _LESIONS)] for m in methods]
+    return [ReportTable("By lesion", "", ["method", *_LESIONS.values()], rows)]
+
+
+def _markdown(table: ReportTable) -> list[str]:
+    lines = ["", f"## {table.title}", "", *([table.said, ""] if table.said else []), _line(table.heads)]
+    return [*lines, "|---" * len(table.heads) + "|", *map(_line, table.rows)]
 
 
 def _with_ends(mean: float, low: float, high: float, digits: int = 3) -> str:
@@ -173,7 +180,7 @@ def _with_ends(mean: float, low: float, high: float, digits: int = 3) -> str:
     return f"{mean:.{digits}f}{ends}"
 
 
-def _over_patients(report: Mapping[str, Any]) -> list[str]:
+def _over_patients(report: Mapping[str, Any]) -> list[ReportTable]:
     """Mean Dice and AUPRC of a patient with intervals, and the tests against the baselines that are compared."""
     methods = report["methods"]
     bases = list(dict.fromkeys(base for tests in report["against_baselines"].values() for base in tests))
@@ -181,21 +188,16 @@ def _over_patients(report: Mapping[str, Any]) -> list[str]:
         return []
     head = ["method", "Dice of a patient", "AUPRC of a patient"]
     head += [f"Dice less that of {methods[base]['label']}, p" for base in bases]
-    lines = [
-        "",
-        "## Over patients",
-        "",
-        "Means over patients and seeds with 95% bootstrap intervals over patients; p of the",
-    ]
-    lines += ["two-sided Wilcoxon test over patients.", "", _line(head), "|---" * len(head) + "|"]
+    said = "Means over patients and seeds with 95% bootstrap intervals over patients; p of the two-sided Wilcoxon test "
+    lines = []
     for name, method in methods.items():
         rows = _patients(method)
         cells = [_with_ends(*mean_interval([row[key] for row in rows])) for key in ("dice", "auprc")]
         for base in bases:
             test = report["against_baselines"].get(name, {}).get(base, {}).get("dice")
             cells.append("" if test is None else _difference(test))
-        lines.append(_line([method["label"], *cells]))
-    return lines
+        lines.append([method["label"], *cells])
+    return [ReportTable("Over patients", said + "over patients.", head, lines)]
 
 
 def _difference(test: Mapping[str, Any]) -> str:
@@ -208,9 +210,18 @@ def _groups(report: Mapping[str, Any]) -> list[str]:
     return list(names)
 
 
+def _by_kind(report: Mapping[str, Any]) -> list[ReportTable]:
+    groups = _groups(report)
+    rows = [[m["label"], *(_cell(m, group, "auprc") for group in groups)] for m in report["methods"].values()]
+    return [ReportTable("AUPRC by kind and size of lesion", "", ["method", *groups], rows)] if groups else []
+
+
+def _told_beside(report: Mapping[str, Any]) -> dict[str, list[str]]:
+    return {"Failed": [f"{k}: {v}" for k, v in report["failed"].items()], "Not done yet": report["missing"]}
+
+
 def table(report: Mapping[str, Any]) -> str:
     """The report as Markdown, methods in descending order of the AUPRC."""
-    head = ["method", "seeds", *_FIGURES.values(), *_ORACLE.values(), *_COST.values()]
     lines = [
         "# Comparison",
         "",
@@ -220,21 +231,13 @@ def table(report: Mapping[str, Any]) -> str:
         "themselves** and are no figure a user would get. Seconds per volume are of the method alone, peak memory of",
         "the whole process while it scores.",
         "",
-        _line(head),
-        "|---" * len(head) + "|",
+        _line(_HEAD),
+        "|---" * len(_HEAD) + "|",
         *(_line(_row(method)) for method in report["methods"].values()),
     ]
-    groups = _groups(report)
-    if groups:
-        lines += ["", "## AUPRC by kind and size of lesion", "", _line(["method", *groups])]
-        lines.append("|---" * (len(groups) + 1) + "|")
-        for method in report["methods"].values():
-            lines.append(_line([method["label"], *(_cell(method, group, "auprc") for group in groups)]))
-    lines += [*_by_lesion(report), *_over_patients(report)]
-    for title, entries in (
-        ("Failed", [f"{k}: {v}" for k, v in report["failed"].items()]),
-        ("Not done yet", report["missing"]),
-    ):
+    for part in (*_by_kind(report), *_by_lesion(report), *_over_patients(report)):
+        lines += _markdown(part)
+    for title, entries in _told_beside(report).items():
         if entries:
             lines += ["", f"## {title}", "", *(f"- {entry}" for entry in entries)]
     return "\n".join(lines) + "\n"
@@ -249,8 +252,10 @@ def _rows(report: Mapping[str, Any]) -> list[list[Any]]:
     return rows
 
 
-def _pictures(folder: Path, report: Mapping[str, Any]) -> None:
-    curves, panels = {}, {}
+def _pictures(folder: Path, report: Mapping[str, Any]) -> dict[str, list[np.ndarray]]:
+    """Draw curves and panel; returns the curves of each method's runs."""
+    curves: dict[str, list[np.ndarray]] = {}
+    panels = {}
     for method in report["methods"].values():
         folders = [Path(run["folder"]) / "evaluation" for run in method["seeds"].values()]
         files = [f / "precision_recall.csv" for f in folders if (f / "precision_recall.csv").is_file()]
@@ -264,11 +269,22 @@ def _pictures(folder: Path, report: Mapping[str, Any]) -> None:
     rows = merge_panel_rows(panels) if panels else []
     if rows:
         draw_panel(folder / "panel.png", rows, list(panels), report["rate"])
+    return curves
+
+
+def _page(folder: Path, report: Mapping[str, Any], curves: Mapping[str, list[np.ndarray]]) -> None:
+    said = f"Dice is at the threshold that {report['rate'] or 0:.2%} of the calibration normals' voxels exceed."
+    every = ReportTable("All methods", said, _HEAD, [_row(method) for method in report["methods"].values()])
+    tables = [every, *_by_kind(report), *_by_lesion(report), *_over_patients(report)]
+    known = [m for m in report["methods"].values() if all(run["patients"] for run in m["seeds"].values())]
+    dice = {method["label"]: [row["dice"] for row in _patients(method)] for method in known}
+    write_comparison_report(folder, tables, curves, dice, _told_beside(report))
 
 
 def write_report(comparison: Comparison) -> dict[str, Any]:
     """
-    Write comparison.json, comparison.csv, comparison.md, precision_recall.png and panel.png of what is done so far.
+    Write report.html, comparison.json, comparison.csv, comparison.md, precision_recall.png and panel.png of what is
+    done so far.
 
     The panel shows the runs of each method's first seed.
 
@@ -284,5 +300,5 @@ def write_report(comparison: Comparison) -> dict[str, Any]:
         writer.writerows(_rows(report))
     with replacing(folder / "comparison.md") as temporary:
         temporary.write_text(table(report), encoding="utf-8")
-    _pictures(folder, report)
+    _page(folder, report, _pictures(folder, report))
     return report

@@ -18,7 +18,16 @@ from matplotlib.figure import Figure
 
 from .layout import text
 
-__all__ = ["dice_chart", "froc_chart", "healthy_rate_chart", "patients_chart", "precision_recall_chart", "sizes_chart"]
+__all__ = [
+    "asked_and_found_chart",
+    "dice_chart",
+    "froc_chart",
+    "healthy_rate_chart",
+    "patients_chart",
+    "precision_recall_chart",
+    "scores_chart",
+    "sizes_chart",
+]
 
 Curves = Mapping[str, Mapping[str, Any]]
 _STYLES = ("-", "--", ":")
@@ -163,3 +172,34 @@ def healthy_rate_chart(rates: Mapping[str, Sequence[float]], rate: float) -> str
     axis.set_yscale("log")
     axis.set(ylim=(0.8e-5, 1))
     return _svg(figure, f"Each normal test scan; dashed: the rate that was asked for, {rate:.2%}; lowest line: none")
+
+
+def asked_and_found_chart(found: Mapping[float, Sequence[float]]) -> str:
+    """
+    Args:
+        found: by rate that is asked for, share of healthy voxels above its threshold in each scan.
+    """
+    figure, axis = _axes("healthy voxels above the threshold, asked for", "found in each scan")
+    for rate, values in found.items():
+        axis.plot([rate] * len(values), np.maximum(values, 1e-6), "o", color="black", markersize=4, alpha=0.5)
+        if len(values):
+            axis.plot(rate, max(float(np.mean(values)), 1e-6), "_", color="red", markersize=18, markeredgewidth=2)
+    if found:
+        ends = [min(found), max(found)]
+        axis.plot(ends, ends, color="red", linestyle="--", linewidth=1)
+    axis.set(xscale="log", yscale="log")
+    axis.invert_xaxis()
+    return _svg(figure, "Asked for and found, each normal scan; red: mean, dashed: as asked")
+
+
+def scores_chart(scores: Mapping[str, float]) -> str:
+    """
+    Args:
+        scores: of each normal scan, by its name.
+    """
+    figure, axis = _axes("", "score of the scan")
+    names = sorted(scores, key=lambda name: -scores[name])
+    axis.plot(range(len(names)), [scores[name] for name in names], "o", color="black", markersize=4)
+    axis.set_xticks(range(len(names)), names if len(names) <= 30 else [""] * len(names), rotation=60, ha="right")
+    axis.tick_params(axis="x", labelsize=6)
+    return _svg(figure, "How unusual each normal scan is; look at the highest ones")
