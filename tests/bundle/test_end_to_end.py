@@ -75,7 +75,7 @@ def test_training_ends_with_weights_threshold_masks_and_a_table(trained):
     # the mask is the map at the threshold of 1%
     np.testing.assert_array_equal(mask.get_fdata() > 0, anomaly.get_fdata().astype(np.float32) >= np.float32(2.0))
     assert list((out / "inference").glob("*_overlay.png"))
-    assert {path.name for path in (out / "evaluation").iterdir()} <= set(EVALUATION_FILES)
+    assert {path.name for path in (out / "evaluation").iterdir()} <= {*EVALUATION_FILES, "report_scans"}
 
 
 def test_the_threshold_holds_on_the_calibration_scans(trained):
