@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import shutil
 import tempfile
@@ -51,12 +52,15 @@ from .files import read_label, read_volume
 from .line import heavy
 from .pacs import PACS_ERRORS, Pacs, client_of, is_uid, text_of
 from .proposals import proposal_of
-from .requests import refuse, sentence
+from .requests import MAX_VOXELS, refuse, sentence
 
 __all__ = ["CheckedDicomWeb", "connect"]
 
 # A series that is refused may still be on its way into the PACS.
 _UNUSABLE_SECONDS = 300.0
+# of one series; 512 slices are the most that a volume of the largest size has, some come twice or more
+_MOST_IMAGES = 4096
+_NUMBER_OF_IMAGES = "00201209"
 _TAGS = {"SeriesInstanceUID": "0020000E", "StudyInstanceUID": "0020000D"}
 # what tells a contrast, by its tag
 _HEADER = {
@@ -98,7 +102,7 @@ class CheckedDicomWeb(CheckedDatastore):
         self._client, self._filter = client, dict(search_filter)
         self._fetching = threading.RLock()
         self._pacs = Pacs(client, Path(folder, "segmentations.json"))
-        self._unusable: dict[str, tuple[float, str]] = {}
+        self._unusable: dict[str, tuple[float, int, str]] = {}
         super().__init__(os.fspath(folder), auto_reload=False)
 
     def name(self) -> str:
@@ -138,9 +142,9 @@ class CheckedDicomWeb(CheckedDatastore):
         with self._fetching:
             if uid in self._datastore.objects:
                 return self._datastore.objects[uid]
-            tried, problem = self._unusable.get(uid, (0.0, ""))
+            tried, status, problem = self._unusable.get(uid, (0.0, 0, ""))
             if problem and time.monotonic() - tried < _UNUSABLE_SECONDS:
-                raise refuse(422, problem)
+                raise refuse(status, problem)
             found = [
                 s
                 for s in self._pacs.search(**{**self._filter, "SeriesInstanceUID": uid})
@@ -149,6 +153,9 @@ class CheckedDicomWeb(CheckedDatastore):
             if not found:
                 raise refuse(404, f"There is no series {uid} of {self._filter} in the PACS.")
             study = text_of(found[0], "0020000D")
+            told = text_of(found[0], _NUMBER_OF_IMAGES)
+            if told.isdecimal() and int(told) > _MOST_IMAGES:
+                raise self._refused(uid, 413, f"Series {uid} has {told} images; at most {_MOST_IMAGES} are fetched.")
             folder = self._folder(uid)
             partly = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
             try:
@@ -158,10 +165,14 @@ class CheckedDicomWeb(CheckedDatastore):
             finally:
                 shutil.rmtree(partly, ignore_errors=True)
             try:
-                volume = read_series(self._series(uid))
+                series = self._series(uid)
+                voxels = sum(math.prod(plane.shape) for plane in series.planes)
+                if voxels > MAX_VOXELS:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    raise self._refused(uid, 413, f"Series {uid} has {voxels} voxels; at most {MAX_VOXELS} are read.")
+                volume = read_series(series)
             except CUASError as error:
-                self._unusable[uid] = (time.monotonic(), sentence(error, f"Series {uid}"))
-                raise refuse(422, self._unusable[uid][1]) from None
+                raise self._refused(uid, 422, sentence(error, f"Series {uid}")) from None
             save_nifti(Path(self._datastore.image_path(), f"{uid}.nii.gz"), volume.array, volume.affine, np.float32)
             # No tag of the patient: this is shown to clients.
             info = {
@@ -173,6 +184,11 @@ class CheckedDicomWeb(CheckedDatastore):
             with self._changing() as entries:
                 entries[uid] = ImageLabelModel(image=DataModel(info=info, ext=".nii.gz"))
             return self._datastore.objects[uid]
+
+    def _refused(self, uid: str, status: int, problem: str) -> Exception:
+        """The refusal of a series, which holds for some minutes without asking the PACS again."""
+        self._unusable[uid] = (time.monotonic(), status, problem)
+        return refuse(status, problem)
 
     def contrast(self, image_id: str) -> Contrast:
         """What the header of a series says of its contrast; one that is not in the cache yet is not fetched for it."""
@@ -223,7 +239,12 @@ class CheckedDicomWeb(CheckedDatastore):
 
     def _download(self, study: str, uid: str, folder: Path) -> None:
         try:
-            for number, instance in enumerate(self._client.retrieve_series(study, uid)):
+            # one after the other: a series in memory as a whole would be bounded by the PACS alone
+            for number, instance in enumerate(self._client.iter_series(study, uid)):
+                if number >= _MOST_IMAGES:
+                    raise self._refused(
+                        uid, 413, f"Series {uid} has more than {_MOST_IMAGES} images; it is not fetched."
+                    )
                 instance.save_as(folder / f"{number:05d}.dcm", enforce_file_format=True)
         except requests.RequestException:
             raise refuse(502, "The DICOMweb server stopped answering while the series was fetched.") from None

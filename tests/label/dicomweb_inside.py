@@ -236,6 +236,18 @@ def test_what_is_refused(server, series):
         refused(infer(server, bad), 400)
 
 
+def test_a_series_that_claims_much_is_refused_by_its_headers(server, orthanc):
+    """Few bytes of pixels, headers that claim 20 slices of 30000 x 30000: nothing of that size is made."""
+    datasets = made.slices(scans.brain().astype(np.int32), AFFINE)
+    for dataset in datasets:
+        dataset.Rows = dataset.Columns = 30_000
+    post(datasets)
+    for _ in "12":
+        assert "18000000000 voxels" in refused(infer(server, uid(datasets)), 413)
+    assert not list(server.folder.rglob(f"dicom/{uid(datasets)}"))
+    removed(uid(datasets))
+
+
 def in_orthanc(modality: str) -> list[dict]:
     return requests.get(f"{ORTHANC}/dicom-web/series?Modality={modality}", timeout=30).json()
 

@@ -18,8 +18,8 @@ import requests
 pytest.importorskip("monailabel", reason="needs monai_cuas[label] (docs/how-to/hospital.md)")
 
 import jwt
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from monai_cuas.label.install import write_app
 
@@ -123,6 +123,35 @@ def test_other_forgeries(server, realm):
         "not yet valid": realm.token(USER, nbf=int(time.time()) + 100),
     }
     assert {name: ask(server, token).status_code for name, token in bad.items()} == dict.fromkeys(bad, 401)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"jku": "http://127.0.0.1:9/keys"},
+        {"x5u": "http://127.0.0.1:9/cert"},
+        {"jwk": {"kty": "RSA", "n": "AQAB", "e": "AQAB"}},
+        {"kid": "../../../../dev/null"},
+        {"kid": "' OR 1=1 --"},
+        {"kid": ["a"]},
+        {"kid": {"a": 1}},
+        {"kid": "a" * 8000},
+        {"alg": "None"},
+        {"alg": ["RS256"]},
+        {"alg": "RS256", "crit": ["exp"]},
+    ],
+)
+def test_a_token_does_not_choose_its_key(server, realm, head):
+    """What a header names, a key's place, the key itself, another algorithm, is neither asked for nor believed."""
+    other = new_key()
+
+    def b64(data: bytes) -> str:
+        return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+    claims = {"exp": int(time.time()) + 300, "iss": realm.uri, "realm_access": {"roles": [USER]}}
+    signed = ".".join(b64(json.dumps(part).encode()) for part in ({"typ": "JWT", "alg": "RS256", **head}, claims))
+    signature = other.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
+    assert ask(server, f"{signed}.{b64(signature)}").status_code == 401
 
 
 def test_claims_of_another_shape_are_no_role(server, realm):
