@@ -27,6 +27,8 @@ _MAX_PLAIN = 2 * 2**20
 # an upload smaller than this stays in memory and needs no place
 _SMALL = 2**20
 _UPLOAD_SECONDS = 600.0
+# what is small has arrived long before, unless somebody keeps connections
+_SMALL_SECONDS = 60.0
 
 
 def store_upload(upload: UploadFile, folder: str, what: str) -> Upload:
@@ -73,6 +75,9 @@ class LimitBody:
         large = is_upload and (known > _SMALL or b"transfer-encoding" in headers)
         if ".." in scope["path"].split("/"):
             refusal: HTTPException | None = refuse(400, "A path must not hold '..'.")
+        elif b"transfer-encoding" in headers and b"content-length" in headers:
+            # a proxy before the server may believe the other one, and take the end of the body for a request
+            refusal = refuse(400, "A request says how long it is in one way, not in two.")
         elif known > limit:
             refusal = refuse(413, _too_large(limit))
         elif large and self.uploads >= _max_uploads():
@@ -85,7 +90,8 @@ class LimitBody:
         await JSONResponse({"detail": refusal.detail}, refusal.status_code)(scope, receive, send)
 
     async def _bounded(self, scope: Any, receive: Any, send: Any, limit: int, large: bool) -> None:
-        seen, ended, end = 0, False, time.monotonic() + _UPLOAD_SECONDS
+        seconds = _UPLOAD_SECONDS if large else _SMALL_SECONDS
+        seen, ended, end = 0, False, time.monotonic() + seconds
 
         async def counted() -> Any:
             nonlocal seen, ended
@@ -94,7 +100,7 @@ class LimitBody:
             try:
                 message = await asyncio.wait_for(receive(), max(0.0, end - time.monotonic()))
             except asyncio.TimeoutError:
-                raise refuse(408, f"The request took longer than {_UPLOAD_SECONDS:g} seconds to arrive.") from None
+                raise refuse(408, f"The request took longer than {seconds:g} seconds to arrive.") from None
             seen += len(message.get("body", b""))
             ended = not message.get("more_body", False)
             if seen > limit:

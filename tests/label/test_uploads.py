@@ -88,3 +88,15 @@ def test_a_body_that_does_not_come_is_given_up(monkeypatch):
 
     assert asyncio.run(_ask(layer, [UPLOAD, (b"transfer-encoding", b"chunked")], [never, b""])) == 408
     assert layer.uploads == 0
+    # what is small has less time
+    monkeypatch.setattr(uploads, "_UPLOAD_SECONDS", 5)
+    monkeypatch.setattr(uploads, "_SMALL_SECONDS", 0.05)
+    for headers in ([], [UPLOAD], [UPLOAD, (b"content-length", b"1000")]):
+        assert asyncio.run(_ask(layer, headers, [never, b""])) == 408
+
+
+def test_two_lengths_are_refused():
+    """A proxy that believes the other one would take what follows for a second request."""
+    both = [(b"transfer-encoding", b"chunked"), (b"content-length", b"5")]
+    for more in ([], [UPLOAD]):
+        assert asyncio.run(_ask(LimitBody(_reads_all), [*both, *more], [b""])) == 400
