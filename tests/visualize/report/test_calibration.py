@@ -33,7 +33,7 @@ def test_thresholds_rates_guarantee_and_what_was_left_out(tmp_path):
     assert "needs 99 normal subjects" in html
     assert html.count('<figure class="chart">') == 2
     assert "c.nii: all voxels are zero" in html
-    assert "doe" not in html
+    assert "doe^john" not in html
     assert "<i>b" not in html
 
 

@@ -110,7 +110,7 @@ def test_left_out_scans_are_said_without_their_folders(kept):
     failed = [["/home/doe^john/x.nii", "/home/doe^john/x.nii: all voxels are zero; export it again."]]
     html = write_evaluation_report(kept, _report(failed=failed), _curves()).read_text()
     assert "x.nii: all voxels are zero" in html
-    assert "doe" not in html
+    assert "doe^john" not in html
 
 
 def test_beside_the_page_of_inference_it_has_another_name(kept):
