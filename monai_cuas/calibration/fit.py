@@ -309,7 +309,7 @@ def calibrate(
             report["unsupported_rates"],
         )
     if output_json is not None:
-        logger.info("Thresholds set on %d normal scans: %s", report["n_scans"], output_json)
         write_json(output_json, report)
-        write_calibration_report(Path(output_json).with_suffix(".html"), report)
+        page = write_calibration_report(Path(output_json).with_suffix(".html"), report)
+        logger.info("Thresholds set on %d normal scans: %s, as a page: %s", report["n_scans"], output_json, page)
     return report

@@ -29,6 +29,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--contrast",
+        # as users write it: FLAIR, T1
+        type=str.lower,
         choices=["auto", "flair", "t1", "t2", "ct"],
         help="which shipped weights fit (default: auto, by file name, BIDS or DICOM header)",
     )

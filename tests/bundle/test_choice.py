@@ -98,7 +98,7 @@ def test_a_folder_of_several_contrasts_in_one_command(bundle, capsys):
 
 def test_the_contrast_may_be_said(bundle, capsys):
     scan = ["infer", str(bundle / "scans" / "3"), "--output_dir", str(bundle / "out"), "--device", "cpu"]
-    assert main([*scan, "--rate", "0.1", "--contrast", "t1"]) == 0
+    assert main([*scan, "--rate", "0.1", "--contrast", "T1"]) == 0
     (row,) = _rows(bundle / "out").values()
     assert row["model"] == "model_t1.pt"
     assert "contrast" not in row["notes"]
