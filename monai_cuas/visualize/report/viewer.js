@@ -137,7 +137,7 @@
     get("viewer").hidden = false;
     viewer = new globalThis.reportNiivue({
       isRadiologicalConvention: true, isOrientationTextVisible: true, showAllOrientationMarkers: true,
-      multiplanarShowRender: 0, multiplanarLayout: 3, sliceType: 3, dragAndDropEnabled: false, backColor: [0, 0, 0, 1],
+      multiplanarShowRender: 0, multiplanarLayout: 3, multiplanarPadPixels: 24, sliceType: 3, dragAndDropEnabled: false, backColor: [0, 0, 0, 1],
       crosshairWidth: 0.5, crosshairColor: [1, 1, 1, 0.6], loadingText: "", logLevel: "error",
     });
     viewer.onLocationChange = (place) => {
