@@ -7,7 +7,7 @@
   const looks = {
     scan: {colormap: "gray", opacity: 1, cal_min: 0, cal_max: 255},
     map: {colormap: "warm", opacity: 0.6},
-    mask: {colormap: "blue2magenta", opacity: 0.3, cal_min: 0.5, cal_max: 1},
+    mask: {colormap: "blue2magenta", opacity: 0.6, cal_min: 0.5, cal_max: 1},
     truth: {colormap: "green", opacity: 0.5, cal_min: 0.5, cal_max: 1},
   };
   let viewer, scan, wanted = 0;
